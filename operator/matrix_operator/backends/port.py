@@ -1,0 +1,120 @@
+"""The port of a backend: what carries a cluster (processes, a RayCluster, Slurm jobs). What lies above Ray's REST API is the same for all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from matrix_crds.cluster import Allocation, MatrixCluster
+from matrix_crds.reasons import ClusterReason
+from matrix_operator.looks import Look
+
+
+class NodePhase(StrEnum):
+    """How far a node has come, as the backend sees it (not Ray)."""
+
+    STARTING = "Starting"
+    RUNNING = "Running"
+    RECOVERING = "Recovering"  # a part of it died and is being started again
+    FAILED = "Failed"  # does not come up by itself: `reason` says why
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """One node: the head, or a worker of a group."""
+
+    name: str
+    phase: NodePhase
+    since: datetime
+    reason: ClusterReason | None = None
+    message: str = ""
+    """What it waits for or why it failed, in words for a person."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the backend has for a cluster."""
+
+    allocation: Allocation
+    head: NodeState
+    workers: tuple[NodeState, ...] = ()
+
+
+@dataclass(frozen=True)
+class RayAddress:
+    """How to reach a cluster from here."""
+
+    dashboard_url: str
+    """Ray's REST API, such as http://127.0.0.1:40001."""
+    state_url: str
+    """Where mx-system serves /matrix/v1/state."""
+    ray_token: str = field(repr=False)
+    client_token: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class RuntimeLayout:
+    """Where the runtime finds things inside the cluster: rendered into the Serve config, so no secret is in it."""
+
+    state_port: int
+    """The port that mx-system binds on the head."""
+    state_url: str
+    """How replicas reach it from inside."""
+    bind_host: str
+    """The address that servers of ours bind: 127.0.0.1 on one machine."""
+    secrets_dir: str
+    """Holds the files `ray-token` and `client-token`."""
+    model_cache_dir: str
+
+
+class RemovalState(StrEnum):
+    GONE = "Gone"  # confirmed: nothing of the cluster is left
+    GOING = "Going"
+    UNKNOWN = "Unknown"
+
+
+@dataclass(frozen=True)
+class Removal:
+    state: RemovalState
+    message: str = ""
+    """What is still there, or why it is not known."""
+
+
+class BackendRefusal(Exception):
+    """The backend can't do what the spec asks, until the user changes something. Carries the condition's reason and message."""
+
+    def __init__(self, reason: ClusterReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class ClusterBackend(Protocol):
+    """Idempotent, safe to call again after a kill at any point. Every external thing carries the owner's uid."""
+
+    async def observe(self, cluster: MatrixCluster) -> Look[Observation]:
+        """Look only: no side effects."""
+        ...
+
+    def template_hash(self, cluster: MatrixCluster) -> str:
+        """A hash of what can't change without making nodes anew."""
+        ...
+
+    async def ensure(self, cluster: MatrixCluster, desired: Allocation) -> None:
+        """One step towards the desired state: start what is missing, start again what died. Returns soon; `observe` tells the
+        progress. Raises BackendRefusal."""
+        ...
+
+    async def remove(self, cluster: MatrixCluster) -> Removal:
+        """One step towards nothing being left, called until it says Gone."""
+        ...
+
+    async def address(self, cluster: MatrixCluster) -> RayAddress | None:
+        """How to reach Ray from here; None while that is not decided yet."""
+        ...
+
+    async def layout(self, cluster: MatrixCluster) -> RuntimeLayout | None:
+        """Where the runtime finds things; None while that is not decided yet."""
+        ...

@@ -1,0 +1,114 @@
+"""The contract between a cluster's runtime and its control plane: GET /matrix/v1/state, versioned and read-only.
+
+`GET /matrix/v1/state?since=<revision>&wait=<seconds>` answers at once when the revision is not `since` (or `instance` has changed),
+else when it changes, at the latest after `wait` seconds (at most 60). Replicas report themselves with POST /matrix/v1/replicas (one
+Replica) each second, and with every change. Both ask for `Authorization: Bearer`: the state for either token, a report for Ray's.
+
+Compatibility: fields are only added; a reader ignores what it does not know. `apiVersion` changes when that can't hold.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+STATE_PATH = "/matrix/v1/state"
+REPLICAS_PATH = "/matrix/v1/replicas"
+HEALTH_PATH = "/matrix/v1/health"
+API_VERSION = 1
+HEARTBEAT_SECONDS = 1.0
+SUSPECT_AFTER_SECONDS = 3.0
+
+
+class WireModel(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+
+class ReplicaState(StrEnum):
+    STARTING = "Starting"
+    READY = "Ready"
+    DRAINING = "Draining"
+    FAILED = "Failed"
+
+
+class StartPhase(StrEnum):
+    """What a starting replica is doing."""
+
+    PREPARING = "Preparing"  # importing the engine, checking its arguments
+    DOWNLOADING = "Downloading"
+    CONVERTING = "Converting"
+    LOADING = "Loading"
+
+
+class FailureReason(StrEnum):
+    """Why a start failed. The names are those of DeploymentReason."""
+
+    MODEL_NOT_FOUND = "ModelNotFound"
+    BAD_ARGUMENTS = "BadArguments"
+    OUT_OF_MEMORY = "OutOfMemory"
+    START_FAILED = "StartFailed"
+
+
+class StartFailure(WireModel):
+    reason: FailureReason
+    message: str
+    """One line in plain words."""
+    lines: tuple[str, ...] = ()
+    """The last lines of the engine's own output."""
+
+
+class Progress(WireModel):
+    """`done` of `total` in `unit` (bytes, parameters, ...); total None when it is not known."""
+
+    done: int
+    total: int | None = None
+    unit: str = "bytes"
+
+
+class Replica(WireModel):
+    """A replica, as it reports itself."""
+
+    id: str
+    """Serve's replica id, unique within the cluster."""
+    application: str
+    """mx-md-<ModelDeployment name>."""
+    model: str
+    """The served name."""
+    attempt: int = 1
+    state: ReplicaState
+    phase: StartPhase | None = None
+    progress: Progress | None = None
+    message: str = ""
+    """What it is doing, in words."""
+    since: datetime
+    """When this state or phase began (the replica's clock)."""
+    pid: int
+    http_url: str | None = None
+    """Where its OpenAI HTTP app listens, once it is ready."""
+    failure: StartFailure | None = None
+    ongoing: int = 0
+    """Requests in flight."""
+
+
+class ReplicaView(Replica):
+    """A replica as the directory knows it."""
+
+    heartbeat_age: float = 0.0
+    """Seconds since its last report."""
+    suspect: bool = False
+    """It missed three reports: probe before use. Not gone."""
+
+
+class State(WireModel):
+    api_version: int = API_VERSION
+    runtime_version: str
+    ray_version: str
+    session_name: str = ""
+    instance: str
+    """Changes whenever the directory was started anew: its memory is empty until the replicas have reported (2 s)."""
+    revision: int
+    """Goes up whenever a replica comes, goes, or changes (not by heartbeats)."""
+    replicas: tuple[ReplicaView, ...] = Field(default=())
