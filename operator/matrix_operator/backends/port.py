@@ -1,4 +1,4 @@
-"""The port of a backend: what carries a cluster (processes, a RayCluster, Slurm jobs). What lies above Ray's REST API is the same for all."""
+"""The port of a backend: what carries a cluster (processes, a RayCluster, Slurm jobs). Above Ray's REST API all of them are the same."""
 
 from __future__ import annotations
 
