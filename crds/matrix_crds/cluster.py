@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from matrix_crds.base import LenientModel, LocalReference, Model, Name, Resource, Status
+from matrix_crds import patterns
+from matrix_crds.base import LenientModel, LocalReference, Model, Name, Resource, Status, list_map
 from matrix_crds.constants import RAY_VERSION
-from matrix_crds.quantity import Quantity
+from matrix_crds.quantity import Cpu, Memory
+from matrix_crds.rules import Immutable, Rule, exactly_one, ordered, unique_names
 
 ShortText = Annotated[str, Field(min_length=1, max_length=253)]
-Path = Annotated[str, Field(min_length=1, max_length=1024)]
+ObjectName = Annotated[str, Field(pattern=patterns.OBJECT_NAME.regex, max_length=253)]
+ResourceName = Annotated[str, Field(pattern=patterns.RESOURCE_NAME.regex, max_length=63)]
+Amount = Annotated[float, Field(ge=0, le=1_000_000)]
+TEMPLATE_BYTES = 64 * 1024
+"""The largest `kubernetes.template`, as JSON."""
 
 
 class Resources(Model):
     """What one node or replica gets: requests = limits; Ray's num-cpus = ceil(cpu)."""
 
-    cpu: Quantity = "1"
-    memory: Quantity = "2Gi"
+    cpu: Cpu = "1"
+    """Cores, such as 4 or 500m."""
+    memory: Memory = "2Gi"
+    """Memory, such as 8Gi."""
     gpu: Annotated[int, Field(ge=0, le=64)] = 0
+    """Whole GPUs."""
+
+
+class HeadResources(Resources):
+    """What the head node gets. It carries Ray's own processes, so it needs more than a worker by default."""
+
+    cpu: Cpu = "2"
+    """Cores, such as 4 or 500m."""
+    memory: Memory = "4Gi"
+    """Memory, such as 8Gi."""
 
 
 class LocalBackend(Model):
@@ -32,94 +51,193 @@ class KubernetesBackend(Model):
     """Kubernetes, through KubeRay."""
 
     image: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    """The container image of all nodes; default: the one that belongs to the operator's version."""
     queue_name: ShortText | None = None
-    service_account_name: ShortText | None = None
+    """Kueue's LocalQueue that admits the cluster."""
+    service_account_name: ObjectName | None = None
+    """The pods' service account."""
 
 
 class SlurmBackend(Model):
     """Slurm, through the bridge of a site. Free text lives in the site's own profile file, never in a manifest."""
 
     site: Name
+    """The name that the site's bridge registered."""
     profile: Name = "default"
+    """A profile (set-up lines, Python, directives) of the site's own file."""
 
 
 class Backend(Model):
-    """Where the cluster runs: at most one; absent means the engine's default."""
+    """Where the cluster runs."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (exactly_one("one-backend", "local", "kubernetes", "slurm", example="backend: {local: {}}"),)
 
     local: LocalBackend | None = None
+    """This machine: processes of the user."""
     kubernetes: KubernetesBackend | None = None
+    """Kubernetes, through KubeRay."""
     slurm: SlurmBackend | None = None
+    """Jobs of a Slurm site."""
 
 
 class Ray(Model):
-    version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$", max_length=20)] = RAY_VERSION
+    """Which Ray runs."""
+
+    version: Annotated[str, Field(pattern=patterns.RAY_VERSION.regex, max_length=20)] = RAY_VERSION
+    """Ray's version; it must be the one of the environment in which the nodes run."""
 
 
 class Head(Model):
     """The head node. With worker groups it takes no work (num-cpus 0), without it does all of it."""
 
-    resources: Resources = Resources(cpu="2", memory="4Gi")
+    resources: HeadResources = Field(default_factory=HeadResources)
+    """What the head gets."""
 
 
 class Autoscale(Model):
-    """Kubernetes only for now."""
+    """How many workers, by demand."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (ordered("min", "max", example="autoscale: {min: 0, max: 16}"),)
 
     min: Annotated[int, Field(ge=0, le=10_000)] = 0
-    max: Annotated[int, Field(ge=1, le=10_000)]
+    """Workers that stay without demand."""
+    max: Annotated[int, Field(ge=1, le=10_000, examples=[16])]
+    """Workers at the highest demand."""
     idle_timeout_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
+    """How long a worker is idle before it goes."""
+
+
+def _small_enough(group: WorkerGroupKubernetes) -> bool:
+    return len(json.dumps(group.template)) <= TEMPLATE_BYTES
 
 
 class WorkerGroupKubernetes(Model):
-    template: Annotated[dict[str, Any], Field(max_length=32)]
-    """A PodTemplateSpec fragment."""
+    """What only Kubernetes knows of a worker group."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            name="template-size",
+            path=("template",),
+            cel=None,
+            holds=_small_enough,
+            message=f"must not be larger than {TEMPLATE_BYTES // 1024} KiB; give only what differs from the generated pod",
+            example="template: {spec: {nodeSelector: {disk: fast}}}",
+        ),
+    )
+
+    template: dict[str, Any] = Field(
+        max_length=32,
+        examples=[{"spec": {"nodeSelector": {"disk": "fast"}}}],
+        json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
+    )
+    """A fragment of a PodTemplateSpec, laid over the generated one."""
 
 
 class WorkerGroupSlurm(Model):
+    """What only Slurm knows of a worker group."""
+
     partition: ShortText | None = None
+    """--partition."""
     qos: ShortText | None = None
+    """--qos."""
     constraint: ShortText | None = None
+    """--constraint."""
     time_limit_seconds: Annotated[int, Field(ge=60, le=31_536_000)] | None = None
+    """--time, rounded up to minutes; default: the partition's."""
+
+
+_RESERVED = ("CPU", "GPU", "memory", "object_store_memory")
 
 
 class WorkerGroup(Model):
-    name: Name
-    replicas: Annotated[int, Field(ge=0, le=10_000)] | None = None
-    """Default 1; not used with `autoscale`."""
+    """Workers that are alike."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            name="replicas-or-autoscale",
+            path=("replicas",),
+            cel="!(has(self.replicas) && has(self.autoscale))",
+            holds=lambda group: group.replicas is None or group.autoscale is None,
+            message="replicas and autoscale exclude each other; remove one of them",
+            example="autoscale: {min: 0, max: 16}",
+        ),
+        Rule(
+            name="reserved-ray-resources",
+            path=("rayResources",),
+            cel=f"!({' || '.join(f"'{name}' in self.rayResources" for name in _RESERVED)})",
+            holds=lambda group: not any(name in group.ray_resources for name in _RESERVED),
+            message=f"{', '.join(_RESERVED)} follow from resources; remove them here",
+            example="rayResources: {sandbox-slots: 8}",
+        ),
+    )
+
+    name: Annotated[Name, Field(examples=["gpu"])]
+    """The group's name, unique in the cluster."""
+    replicas: Annotated[int, Field(ge=0, le=10_000)] | None = Field(default=None, examples=[2])
+    """How many workers; 1 if neither this nor `autoscale` is given."""
     autoscale: Autoscale | None = None
-    resources: Resources = Resources()
-    accelerator: Annotated[str, Field(pattern=r"^[A-Za-z0-9][-A-Za-z0-9_.]*$", max_length=63)] | None = None
+    """How many workers, by demand, instead of `replicas`. Kubernetes without a queue only."""
+    resources: Resources = Field(default_factory=Resources)
+    """What each worker gets."""
+    accelerator: Annotated[str, Field(pattern=patterns.ACCELERATOR.regex, max_length=63)] | None = None
     """Ray's accelerator type, such as H100."""
-    ray_resources: Annotated[dict[str, Annotated[float, Field(ge=0)]], Field(default_factory=dict, max_length=16)]
+    ray_resources: dict[ResourceName, Amount] = Field(default_factory=dict, max_length=16)
+    """Further resources that each worker offers to Ray's scheduler."""
     kubernetes: WorkerGroupKubernetes | None = None
+    """What only Kubernetes knows; not used elsewhere."""
     slurm: WorkerGroupSlurm | None = None
+    """What only Slurm knows; not used elsewhere."""
 
 
 class PersistentVolumeClaim(Model):
-    claim_name: ShortText
-    path: Path | None = None
+    """A directory of a volume."""
+
+    claim_name: ObjectName
+    """The claim's name."""
+    path: ShortText | None = None
+    """A directory in the volume; default: its root."""
 
 
 class Storage(Model):
-    """Where results go: exactly one. Default on one machine: the state directory."""
+    """Where results go. Default on one machine: the state directory."""
 
-    uri: Annotated[str, Field(pattern=r"^(s3|gs|file)://.+", max_length=1024)] | None = None
+    rules: ClassVar[tuple[Rule, ...]] = (
+        exactly_one("one-storage", "uri", "persistentVolumeClaim", example='storage: {uri: "s3://bucket/lab"}'),
+    )
+
+    uri: Annotated[str, Field(pattern=patterns.STORAGE_URI.regex, max_length=1024)] | None = None
+    """s3://bucket/prefix, gs://bucket/prefix or file:///directory."""
     persistent_volume_claim: PersistentVolumeClaim | None = None
+    """A volume. Kubernetes only."""
 
 
 class HostPath(Model):
-    path: Path
+    """A directory of the node."""
+
+    path: Annotated[str, Field(pattern=patterns.ABSOLUTE_PATH.regex, max_length=1024)]
+    """The directory, from the root on."""
 
 
 class EmptyDir(Model):
-    size_limit: Quantity | None = None
+    """A directory that goes with the pod."""
+
+    size_limit: Memory | None = None
+    """How much it may hold, such as 50Gi."""
 
 
 class ModelCache(Model):
-    """Where model files are kept: exactly one. `hostPath` on one machine is a directory."""
+    """Where model files are kept."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        exactly_one("one-model-cache", "persistentVolumeClaim", "hostPath", "emptyDir", example="modelCache: {hostPath: {path: /data/models}}"),
+    )
 
     persistent_volume_claim: PersistentVolumeClaim | None = None
+    """A volume, shared by the nodes. Kubernetes only."""
     host_path: HostPath | None = None
+    """A directory of each node; on one machine and on Slurm simply a directory."""
     empty_dir: EmptyDir | None = None
+    """A directory that goes with the pod. Kubernetes only."""
 
 
 class UpgradeType(StrEnum):
@@ -128,9 +246,10 @@ class UpgradeType(StrEnum):
 
 
 class UpgradePolicy(Model):
-    """Never: a changed template or Ray version waits (UpToDate=False) until rolled on request. Recreate: the cluster is made anew."""
+    """What happens when the template of the nodes or Ray's version changes."""
 
     type: UpgradeType = UpgradeType.NEVER
+    """Never: the change waits (UpToDate=False) until it is rolled on request. Recreate: the cluster is made anew."""
 
 
 class DeletionPolicy(StrEnum):
@@ -138,16 +257,59 @@ class DeletionPolicy(StrEnum):
     ORPHAN = "Orphan"
 
 
+def _autoscale_possible(spec: MatrixClusterSpec) -> bool:
+    backend = spec.backend
+    if backend is None or all(group.autoscale is None for group in spec.worker_groups):
+        return True
+    return backend.kubernetes is not None and backend.kubernetes.queue_name is None
+
+
 class MatrixClusterSpec(Model):
+    """What is wanted."""
+
+    immutable: ClassVar[tuple[Immutable, ...]] = (
+        Immutable("backend", "the backend of a cluster can't be changed; give it as it was, or delete the cluster and make it anew"),
+    )
+    rules: ClassVar[tuple[Rule, ...]] = (
+        unique_names("workerGroups", example="workerGroups: [{name: gpu}, {name: cpu}]"),
+        Rule(
+            name="autoscale-backend",
+            path=("workerGroups",),
+            cel="!has(self.backend) || (has(self.backend.kubernetes) && !has(self.backend.kubernetes.queueName))"
+            " || self.workerGroups.all(group, !has(group.autoscale))",
+            holds=_autoscale_possible,
+            message="autoscale of worker groups needs the backend kubernetes without queueName; give replicas instead",
+            example="replicas: 4",
+        ),
+        Rule(
+            name="suspend-backend",
+            path=("suspend",),
+            cel="!(self.suspend && has(self.backend) && has(self.backend.slurm))",
+            holds=lambda spec: not (spec.suspend and spec.backend is not None and spec.backend.slurm is not None),
+            message="a cluster on Slurm can't be suspended; delete it and make it anew later",
+            example="suspend: false",
+        ),
+    )
+
     backend: Backend | None = None
-    ray: Ray = Ray()
-    head: Head = Head()
-    worker_groups: Annotated[tuple[WorkerGroup, ...], Field(max_length=64)] = ()
+    """Where it runs: exactly one of local, kubernetes, slurm. Default: the engine's (this machine, or the operator's Kubernetes).
+    Can't be changed after creation."""
+    ray: Ray = Field(default_factory=Ray)
+    """Which Ray runs."""
+    head: Head = Field(default_factory=Head)
+    """The head node."""
+    worker_groups: tuple[WorkerGroup, ...] = Field(default=(), max_length=64, json_schema_extra=list_map("name"))
+    """The workers, in groups of equal ones; with none, the head does the work."""
     storage: Storage | None = None
+    """Where results go: exactly one kind. Default on one machine: the state directory."""
     model_cache: ModelCache | None = None
-    upgrade_policy: UpgradePolicy = UpgradePolicy()
+    """Where model files are kept: exactly one kind."""
+    upgrade_policy: UpgradePolicy = Field(default_factory=UpgradePolicy)
+    """What happens when the template of the nodes or Ray's version changes."""
     suspend: bool = False
+    """Stop all nodes and keep the object; false starts them again."""
     deletion_policy: DeletionPolicy = DeletionPolicy.DELETE
+    """What happens to the Ray cluster when the object is deleted: Delete ends it, Orphan leaves it running."""
 
 
 class AllocationKind(StrEnum):
@@ -156,49 +318,71 @@ class AllocationKind(StrEnum):
     SLURM_JOBS = "SlurmJobs"
 
 
+class BackendKind(StrEnum):
+    """What `status.backend` says."""
+
+    LOCAL = "Local"
+    KUBERNETES = "Kubernetes"
+    SLURM = "Slurm"
+
+
 class Allocation(LenientModel):
     """What must be remembered about the external thing that carries the cluster."""
 
     kind: AllocationKind
+    """What it is."""
     name: str
+    """Its name there."""
     attempt: int = 1
+    """The how-manieth one this is."""
     template_hash: str = ""
+    """Of what was applied and can't change without making nodes anew."""
     started_at: datetime | None = None
+    """When it was started."""
     expires_at: datetime | None = None
+    """When its time limit ends it."""
 
 
 class Workers(LenientModel):
     """`ready`: known to the backend AND alive in this session's Ray node list."""
 
     desired: int = 0
+    """How many there should be."""
     ready: int = 0
+    """How many are known to the backend and alive in Ray."""
     display: str = ""
+    """Both, for a table."""
 
 
 class RayStatus(LenientModel):
+    """The Ray that runs."""
+
     version: str = ""
+    """Its version."""
     session_name: str = ""
+    """Its session; a new one means that Ray's state is new."""
 
 
 class MatrixClusterStatus(Status):
-    workers: Workers = Workers()
+    """What is."""
+
+    backend: BackendKind | None = None
+    """Where it runs: what `spec.backend` says, or the engine's default."""
+    workers: Workers = Field(default_factory=Workers)
+    """How many workers there are."""
     allocation: Allocation | None = None
+    """The external thing that carries the cluster."""
     credentials_ref: LocalReference | None = None
+    """The Secret with the client token."""
     ray: RayStatus | None = None
-
-
-class ClusterCondition(StrEnum):
-    READY = "Ready"
-    BACKEND_REACHABLE = "BackendReachable"
-    HEAD_READY = "HeadReady"
-    WORKERS_READY = "WorkersReady"
-    SERVE_READY = "ServeReady"
-    UP_TO_DATE = "UpToDate"
+    """The Ray that runs."""
 
 
 class MatrixCluster(Resource):
-    """A Ray cluster, declared."""
+    """A Ray cluster that is started and kept alive: on this machine, on Kubernetes or on Slurm, from the same manifest."""
 
     kind: Literal["MatrixCluster"] = "MatrixCluster"
-    spec: MatrixClusterSpec = MatrixClusterSpec()
-    status: MatrixClusterStatus = MatrixClusterStatus()
+    spec: MatrixClusterSpec = Field(default_factory=MatrixClusterSpec)
+    """What is wanted."""
+    status: MatrixClusterStatus = Field(default_factory=MatrixClusterStatus)
+    """What is; written by the controller."""

@@ -146,6 +146,8 @@ class DeploymentAllocation(LenientModel):
     """What must be remembered to start again what Serve has given up on (its failed start is terminal)."""
 
     attempt: int = 1
+    failures: int = 0
+    """Attempts that Serve gave up on since the spec changed or a replica was ready: the backoff's exponent."""
     retry_at: datetime | None = None
 
 

@@ -1,0 +1,93 @@
+"""The standalone engine: one process on one machine, objects in SQLite. Runs until nothing is left to manage.
+
+`python -m matrix_operator.engines.standalone --home DIR` is what `matrix up` starts. It may be killed anywhere: what runs goes on
+running, and the next one takes it over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from matrix_crds.cluster import AllocationKind
+from matrix_operator.backends.local.backend import LocalBackend
+from matrix_operator.engines.loop import Engine
+from matrix_operator.metrics import ControllerMetrics
+from matrix_operator.reconcile.controller import BackendChoice, Backends, StepHook, no_hook
+from matrix_store.errors import LockedElsewhere, StoreError
+from matrix_store.home import Home
+from matrix_store.lock import ControllerLock
+from matrix_store.sqlite import SqliteStore
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 5.0
+EXIT_UNAVAILABLE = 5
+
+
+def backends(home: Home) -> Backends:
+    """What this engine can run."""
+    local = BackendChoice("Local", AllocationKind.LOCAL_PROCESSES, LocalBackend(home))
+    return Backends(engine="standalone", default="local", choices={"local": local})
+
+
+async def run(home: Home, hook: StepHook = no_hook) -> None:
+    """Run the controller until it is told to stop (SIGTERM, SIGINT) or nothing is left. Raises StoreError."""
+    home.create()
+    lock = ControllerLock(home)
+    metrics = ControllerMetrics()
+    lock.acquire(details={"metricsPort": metrics.serve()})
+    store = SqliteStore(home)
+    beat = asyncio.create_task(_heartbeat(lock))
+    try:
+        await Engine(store, backends(home), metrics, hook).run(_stop_on_signals())
+    finally:
+        beat.cancel()
+        await asyncio.gather(beat, return_exceptions=True)
+        await store.close()
+        with contextlib.suppress(StoreError):
+            lock.release()
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _heartbeat(lock: ControllerLock) -> None:
+    while True:
+        await asyncio.sleep(HEARTBEAT_SECONDS)
+        try:
+            lock.heartbeat()
+        except StoreError as error:
+            log.warning("the heartbeat could not be written: %s", error)
+
+
+def main() -> int:
+    """Entry point; the exit code is 5 when the store or its lock can't be had."""
+    parser = argparse.ArgumentParser(prog="python -m matrix_operator.engines.standalone", description="The controller of one machine.")
+    parser.add_argument("--home", type=Path, required=True, help="the state directory")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    try:
+        asyncio.run(run(Home(arguments.home)))
+    except LockedElsewhere as error:
+        log.error("%s", error)
+        return EXIT_UNAVAILABLE
+    except StoreError as error:
+        log.error("the store can't be used: %s", error)
+        return EXIT_UNAVAILABLE
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

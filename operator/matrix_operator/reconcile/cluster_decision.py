@@ -1,0 +1,85 @@
+"""MatrixCluster: what to do next. Pure; the order of the checks is the order in which they matter."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from matrix_crds.cluster import Allocation, AllocationKind, DeletionPolicy, MatrixCluster, UpgradeType
+from matrix_crds.constants import FINALIZER
+from matrix_operator.looks import Unknown
+from matrix_operator.reconcile.selection import select
+from matrix_operator.reconcile.steps import AddFinalizer, Ensure, PutServe, RecordAllocation, ReleaseFinalizer, Remove, Step
+from matrix_operator.reconcile.view import ClusterView
+from matrix_operator.serve_config import MODEL_PREFIX, Entry, application_name, entry_hash, foreign_entries, model_entry, system_entry
+
+
+def decide(view: ClusterView, kind: AllocationKind, now: datetime) -> tuple[Step, ...]:
+    """The steps of this look. Empty: wait. `kind` is what the backend makes."""
+    cluster = view.cluster
+    if cluster.deleting:
+        return _decide_deletion(cluster)
+    if FINALIZER not in cluster.metadata.finalizers:
+        return (AddFinalizer("so that nothing is left behind when the object is deleted"),)
+    if isinstance(view.backend, Unknown):
+        return ()  # unknown is not gone: no step at all until a look succeeds
+    return _decide_allocation(view, kind, now) or _decide_running(view)
+
+
+def _decide_deletion(cluster: MatrixCluster) -> tuple[Step, ...]:
+    if FINALIZER not in cluster.metadata.finalizers:
+        return ()
+    if cluster.spec.deletion_policy is DeletionPolicy.ORPHAN:
+        return (ReleaseFinalizer("deletionPolicy is Orphan: what runs goes on running"),)
+    return (Remove("the object is being deleted"),)
+
+
+def _decide_allocation(view: ClusterView, kind: AllocationKind, now: datetime) -> tuple[Step, ...]:
+    current = view.cluster.status.allocation
+    if current is None:
+        return (RecordAllocation("a first allocation", _allocation(view, kind, 1, now)),)
+    if current.template_hash == view.template_hash or view.cluster.spec.upgrade_policy.type is UpgradeType.NEVER:
+        return ()
+    if not view.backend_absent:
+        return (Remove("the template has changed and upgradePolicy is Recreate"),)
+    return (RecordAllocation("the template has changed", _allocation(view, kind, current.attempt + 1, now)),)
+
+
+def _allocation(view: ClusterView, kind: AllocationKind, attempt: int, now: datetime) -> Allocation:
+    name = f"{view.cluster.metadata.name}-{view.cluster.metadata.uid[:8]}"
+    return Allocation(kind=kind, name=name, attempt=attempt, template_hash=view.template_hash, started_at=now.replace(microsecond=0))
+
+
+def _decide_running(view: ClusterView) -> tuple[Step, ...]:
+    allocation = view.cluster.status.allocation
+    assert allocation is not None
+    ensure = Ensure("what is missing or dead is started", allocation)
+    entries = changed_serve_entries(view)
+    return (ensure, PutServe("the Serve applications differ from what is declared", entries)) if entries else (ensure,)
+
+
+def changed_serve_entries(view: ClusterView) -> tuple[Entry, ...]:
+    """The whole set of entries if it differs from what Serve has, else nothing. Nothing as well while Serve can't be asked."""
+    if view.serve is None or view.layout is None or view.cluster.spec.suspend:
+        return ()
+    deployed = {name: app.deployed_app_config for name, app in view.serve.applications.items()}
+    desired = desired_entries(view, deployed)
+    ours = {str(entry["name"]): entry for entry in desired}
+    present = {name: entry for name, entry in deployed.items() if entry is not None}
+    return () if ours == present else tuple(desired)
+
+
+def desired_entries(view: ClusterView, deployed: dict[str, Entry | None]) -> list[Entry]:
+    """mx-system, the models, foreign applications; for what does not parse or was refused, the last accepted entry."""
+    assert view.layout is not None
+    entries = [system_entry(view.layout), *foreign_entries(deployed)]
+    for deployment in select(view.deployments).serving:
+        accepted = deployed.get(application_name(deployment))
+        if deployment.spec.replicas == 0:
+            continue
+        entry = model_entry(deployment, view.layout)
+        if entry_hash(entry) not in view.rejections:
+            entries.append(entry)
+        elif accepted is not None:
+            entries.append(accepted)
+    held = (deployed.get(MODEL_PREFIX + name) for name in sorted(view.unreadable))
+    return entries + [entry for entry in held if entry is not None]

@@ -1,0 +1,235 @@
+"""MatrixCluster: what to say of it. Pure: from what was seen to conditions with a reason and words that say what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from matrix_crds.base import ConditionStatus, Endpoint, EndpointScope
+from matrix_crds.cluster import Allocation, ClusterCondition, MatrixClusterStatus, RayStatus, SecretReference, Workers
+from matrix_crds.reasons import ClusterReason
+from matrix_operator.backends.port import BackendRefusal, NodePhase, NodeState, Removal, RemovalState
+from matrix_operator.looks import Absent, Present, Unknown
+from matrix_operator.reconcile.conditions import FALSE, TRUE, UNKNOWN, Verdict, merge, sum_up
+from matrix_operator.reconcile.view import ClusterView
+from matrix_operator.serve_config import SYSTEM_APPLICATION
+from matrix_operator.versions import incompatibility
+
+DASHBOARD_GRACE = timedelta(seconds=60)
+DELETION_DEADLINE = timedelta(seconds=120)
+
+
+@dataclass(frozen=True)
+class ClusterOutcome:
+    """What carrying out the plan brought."""
+
+    allocation: Allocation | None = None
+    refusal: BackendRefusal | None = None
+    removal: Removal | None = None
+    fault: str = ""
+    """A step outside failed and is tried again."""
+
+    def with_allocation(self, allocation: Allocation) -> ClusterOutcome:
+        return replace(self, allocation=allocation)
+
+    def with_refusal(self, refusal: BackendRefusal) -> ClusterOutcome:
+        return replace(self, refusal=refusal)
+
+    def with_removal(self, removal: Removal) -> ClusterOutcome:
+        return replace(self, removal=removal)
+
+    def with_fault(self, fault: str) -> ClusterOutcome:
+        return replace(self, fault=fault)
+
+
+def summarise(view: ClusterView, outcome: ClusterOutcome, backend_name: str, now: datetime) -> MatrixClusterStatus:
+    """The whole status."""
+    cluster = view.cluster
+    parts = _deleting_parts(view, outcome, now) if cluster.deleting else tuple(_parts(view, outcome, now))
+    # A change that upgradePolicy holds back leaves the cluster as able as before: UpToDate tells of it, Ready does not.
+    causes = [part for part in parts if part.type is not ClusterCondition.UP_TO_DATE]
+    ready = sum_up(ClusterCondition.READY, ClusterReason.READY, causes, _ready_message(view))
+    return MatrixClusterStatus(
+        observed_generation=cluster.metadata.generation,
+        summary=ready.message,
+        backend=backend_name,
+        conditions=merge(cluster.status.conditions, (ready, *parts), cluster.metadata.generation, now),
+        endpoints=_endpoints(view),
+        workers=_workers(view),
+        allocation=outcome.allocation or cluster.status.allocation,
+        credentials_ref=SecretReference(name=f"{cluster.metadata.name}-client-token"),
+        ray=_ray(view),
+    )
+
+
+def _parts(view: ClusterView, outcome: ClusterOutcome, now: datetime) -> Iterator[Verdict]:
+    yield _backend_reachable(view, outcome, now)
+    yield _head_ready(view, outcome)
+    yield _workers_ready(view)
+    yield _serve_ready(view, outcome)
+    yield _up_to_date(view)
+
+
+def _backend_reachable(view: ClusterView, outcome: ClusterOutcome, now: datetime) -> Verdict:
+    verdict = ClusterCondition.BACKEND_REACHABLE
+    if isinstance(view.backend, Unknown):
+        return Verdict(
+            verdict, UNKNOWN, ClusterReason.BACKEND_UNREACHABLE, f"{view.backend.message}; nothing is changed until this is known"
+        )
+    if outcome.refusal:
+        return Verdict(verdict, FALSE, outcome.refusal.reason, outcome.refusal.message)
+    silent = _silent(view)
+    if silent and view.observation and now - view.observation.head.since > DASHBOARD_GRACE:
+        return Verdict(verdict, UNKNOWN, ClusterReason.DASHBOARD_UNREACHABLE, f"{silent}; nothing is changed until it answers")
+    if silent and view.cluster.status.ray:
+        return Verdict(verdict, UNKNOWN, ClusterReason.DASHBOARD_UNREACHABLE, f"{silent}; nothing is changed until it answers")
+    return Verdict(verdict, TRUE, ClusterReason.READY)
+
+
+def _silent(view: ClusterView) -> str:
+    """Which look at Ray failed, or ''."""
+    if view.ray is None:
+        return ""
+    looks = (view.ray.version, view.ray.nodes, view.ray.serve)
+    return next((look.message for look in looks if isinstance(look, Unknown)), "")
+
+
+def _head_ready(view: ClusterView, outcome: ClusterOutcome) -> Verdict:
+    verdict = ClusterCondition.HEAD_READY
+    if view.cluster.spec.suspend:
+        return Verdict(verdict, FALSE, ClusterReason.SUSPENDED, "suspended; set spec.suspend to false to start it again")
+    if isinstance(view.backend, Unknown):
+        return Verdict(verdict, UNKNOWN, ClusterReason.BACKEND_UNREACHABLE, view.backend.message)
+    if isinstance(view.backend, Absent):
+        if outcome.refusal:
+            return Verdict(verdict, FALSE, outcome.refusal.reason, outcome.refusal.message)
+        return Verdict(verdict, FALSE, ClusterReason.PENDING, "the head is about to be started")
+    head = view.backend.state.head
+    if head.phase is not NodePhase.RUNNING:
+        return Verdict(verdict, FALSE, head.reason or _phase_reason(head), _node_message(head))
+    return _head_in_ray(view)
+
+
+def _head_in_ray(view: ClusterView) -> Verdict:
+    verdict = ClusterCondition.HEAD_READY
+    if view.ray is None:
+        return Verdict(verdict, FALSE, ClusterReason.STARTING, "the head runs; its address is not known yet")
+    if isinstance(view.ray.version, Unknown):
+        reason = ClusterReason.DASHBOARD_UNREACHABLE if view.cluster.status.ray else ClusterReason.STARTING
+        return Verdict(verdict, UNKNOWN, reason, f"waiting for Ray's dashboard: {view.ray.version.message}")
+    if view.nodes is None:
+        return Verdict(verdict, UNKNOWN, ClusterReason.DASHBOARD_UNREACHABLE, "waiting for Ray's list of nodes")
+    if not any(node.is_head_node for node in view.nodes):
+        return Verdict(verdict, FALSE, ClusterReason.STARTING, "the head's raylet has not joined Ray yet")
+    return Verdict(verdict, TRUE, ClusterReason.READY)
+
+
+def _phase_reason(node: NodeState) -> ClusterReason:
+    table = {
+        NodePhase.STARTING: ClusterReason.STARTING,
+        NodePhase.RECOVERING: ClusterReason.RECOVERING,
+        NodePhase.FAILED: ClusterReason.START_FAILED,
+        NodePhase.RUNNING: ClusterReason.READY,
+    }
+    return table[node.phase]
+
+
+def _node_message(node: NodeState) -> str:
+    return f"{node.name}: {node.message or node.phase.value.lower()} (since {node.since:%H:%M:%S})"
+
+
+def _workers(view: ClusterView) -> Workers:
+    groups = view.cluster.spec.worker_groups
+    desired = 0 if view.cluster.spec.suspend else sum(group.replicas if group.replicas is not None else 1 for group in groups)
+    running = sum(1 for worker in view.observation.workers if worker.phase is NodePhase.RUNNING) if view.observation else 0
+    alive = sum(1 for node in view.nodes or () if not node.is_head_node)
+    ready = min(running, alive)
+    return Workers(desired=desired, ready=ready, display=f"{ready}/{desired}" if groups else "head only")
+
+
+def _workers_ready(view: ClusterView) -> Verdict:
+    verdict = ClusterCondition.WORKERS_READY
+    counts = _workers(view)
+    if counts.desired == counts.ready:
+        return Verdict(verdict, TRUE, ClusterReason.READY, f"{counts.display}" if counts.desired else "")
+    if view.nodes is None:
+        return Verdict(verdict, UNKNOWN, ClusterReason.HEAD_NOT_READY, "not known before the head answers")
+    waiting = [worker for worker in view.observation.workers if worker.phase is not NodePhase.RUNNING] if view.observation else []
+    detail = f"; {_node_message(waiting[0])}" if waiting else "; waiting for them to join Ray"
+    return Verdict(verdict, FALSE, ClusterReason.WORKERS_NOT_READY, f"{counts.ready} of {counts.desired} workers ready{detail}")
+
+
+def _serve_ready(view: ClusterView, outcome: ClusterOutcome) -> Verdict:
+    verdict = ClusterCondition.SERVE_READY
+    if view.ray is None or view.nodes is None:
+        return Verdict(verdict, UNKNOWN, ClusterReason.HEAD_NOT_READY, "not known before the head answers")
+    if outcome.fault:
+        return Verdict(verdict, UNKNOWN, ClusterReason.SERVE_NOT_READY, f"{outcome.fault}; tried again")
+    if isinstance(view.ray.serve, Unknown):
+        return Verdict(verdict, UNKNOWN, ClusterReason.SERVE_NOT_READY, f"waiting for Ray Serve: {view.ray.serve.message}")
+    system = view.ray.serve.state.applications.get(SYSTEM_APPLICATION)
+    if system is None:
+        return Verdict(verdict, FALSE, ClusterReason.STARTING, f"{SYSTEM_APPLICATION} is about to be deployed")
+    if not isinstance(view.ray.state, Present):
+        detail = f": {system.message}" if system.message else ""
+        return Verdict(verdict, FALSE, ClusterReason.SERVE_NOT_READY, f"waiting for {SYSTEM_APPLICATION} (Serve: {system.status}){detail}")
+    problem = incompatibility(view.ray.state.state.runtime_version)
+    if problem:
+        return Verdict(verdict, FALSE, ClusterReason.RUNTIME_TOO_OLD, problem)
+    return Verdict(verdict, TRUE, ClusterReason.READY)
+
+
+def _up_to_date(view: ClusterView) -> Verdict:
+    verdict = ClusterCondition.UP_TO_DATE
+    allocation = view.cluster.status.allocation
+    if allocation is None or not view.template_hash or allocation.template_hash == view.template_hash:
+        return Verdict(verdict, TRUE, ClusterReason.READY)
+    message = (
+        "the head's or a group's template has changed and is held back by upgradePolicy Never; "
+        "set spec.upgradePolicy.type to Recreate to make the cluster anew"
+    )
+    return Verdict(verdict, FALSE, ClusterReason.TEMPLATE_CHANGED, message)
+
+
+def _ready_message(view: ClusterView) -> str:
+    serving = len(view.deployments)
+    models = "no models" if not serving else f"{serving} model{'s' if serving > 1 else ''} declared"
+    return f"{len(view.nodes or ())} node{'s' if len(view.nodes or ()) != 1 else ''}, {models}"
+
+
+def _endpoints(view: ClusterView) -> tuple[Endpoint, ...]:
+    if view.address is None or view.cluster.deleting:
+        return ()
+    scope = EndpointScope.MACHINE
+    return (
+        Endpoint(name="dashboard", url=view.address.dashboard_url, scope=scope),
+        Endpoint(name="directory", url=view.address.state_url, scope=scope),
+    )
+
+
+def _ray(view: ClusterView) -> RayStatus | None:
+    if view.ray and isinstance(view.ray.version, Present):
+        version = view.ray.version.state
+        return RayStatus(version=version.ray_version, session_name=version.session_name)
+    return view.cluster.status.ray
+
+
+def _deleting_parts(view: ClusterView, outcome: ClusterOutcome, now: datetime) -> tuple[Verdict, ...]:
+    removal = outcome.removal
+    status: ConditionStatus = UNKNOWN if removal and removal.state is RemovalState.UNKNOWN else FALSE
+    message = f"being removed: {removal.message}" if removal and removal.message else "being removed"
+    reason = ClusterReason.DELETING
+    started = view.cluster.metadata.deletion_timestamp
+    if started and now - started > DELETION_DEADLINE:
+        reason = ClusterReason.DELETION_STUCK
+        message += "; it takes longer than it should: look at `matrix why` and `matrix logs controller`. Nothing is given up by itself"
+    return (Verdict(ClusterCondition.HEAD_READY, status, reason, message),)
+
+
+def unable(status: MatrixClusterStatus, generation: int, message: str, now: datetime) -> MatrixClusterStatus:
+    """The status of a cluster whose spec does not parse, or names a backend that this engine has not: nothing else happens to it."""
+    ready = Verdict(ClusterCondition.READY, FALSE, ClusterReason.INVALID_SPEC, message)
+    conditions = merge(status.conditions, (ready,), generation, now)
+    update = {"observed_generation": generation, "summary": message.splitlines()[0], "conditions": conditions}
+    return status.model_copy(update=update)

@@ -1,0 +1,107 @@
+"""The work queue: keyed, so that one object is never worked on twice at once, with due times and backoff."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from matrix_crds.keys import ObjectKey
+
+FIRST_BACKOFF_SECONDS = 0.5
+LAST_BACKOFF_SECONDS = 60.0
+
+
+@dataclass(order=True)
+class _Entry:
+    due: float
+    key: ObjectKey = field(compare=False)
+
+
+class WorkQueue:
+    """Keys that want a look, each at its time. A key that is added while it is being worked on is handed out again afterwards.
+
+    `clock` is monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float], jitter: random.Random) -> None:
+        self._clock = clock
+        self._jitter = jitter
+        self._heap: list[_Entry] = []
+        self._due: dict[ObjectKey, float] = {}
+        self._working: set[ObjectKey] = set()
+        self._failures: dict[ObjectKey, int] = {}
+        self._changed = asyncio.Event()
+
+    def add(self, key: ObjectKey, after: float = 0.0) -> None:
+        """Ask for a look at `key` in `after` seconds, or at the time asked for before if that is sooner."""
+        due = self._clock() + after
+        if due >= self._due.get(key, float("inf")):
+            return
+        self._due[key] = due
+        heapq.heappush(self._heap, _Entry(due, key))
+        self._changed.set()
+
+    def add_after_failure(self, key: ObjectKey) -> float:
+        """Ask for another look with exponential backoff and jitter; returns the delay in seconds."""
+        count = self._failures.get(key, 0)
+        self._failures[key] = count + 1
+        delay = min(LAST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(count, 20)) * self._jitter.uniform(0.8, 1.2)
+        self.add(key, delay)
+        return delay
+
+    def succeeded(self, key: ObjectKey) -> None:
+        """The next failure starts from the first backoff again."""
+        self._failures.pop(key, None)
+
+    def forget(self, key: ObjectKey) -> None:
+        """The object is gone."""
+        self._failures.pop(key, None)
+        self._due.pop(key, None)
+
+    async def get(self) -> ObjectKey:
+        """The next due key that nobody works on; marked as being worked on until `done`."""
+        while True:
+            self._changed.clear()
+            key, wait = self._pop_due()
+            if key is not None:
+                return key
+            try:
+                await asyncio.wait_for(self._changed.wait(), wait)
+            except TimeoutError:
+                continue
+
+    def done(self, key: ObjectKey) -> None:
+        """The work on `key` has ended."""
+        self._working.discard(key)
+        if key in self._due:
+            heapq.heappush(self._heap, _Entry(self._due[key], key))
+        self._changed.set()
+
+    def __len__(self) -> int:
+        """Keys that are due now and wait for a worker."""
+        now = self._clock()
+        return sum(1 for due in self._due.values() if due <= now)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is being worked on, and nothing is due."""
+        return not self._working and len(self) == 0
+
+    def _pop_due(self) -> tuple[ObjectKey | None, float | None]:
+        now = self._clock()
+        while self._heap:
+            entry = self._heap[0]
+            current = self._due.get(entry.key)
+            if current != entry.due or entry.key in self._working:
+                heapq.heappop(self._heap)  # superseded; or pushed again by done()
+                continue
+            if entry.due > now:
+                return None, entry.due - now
+            heapq.heappop(self._heap)
+            del self._due[entry.key]
+            self._working.add(entry.key)
+            return entry.key, None
+        return None, None

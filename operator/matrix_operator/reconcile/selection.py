@@ -1,0 +1,70 @@
+"""Which deployments of a cluster get a Serve application, and why the others do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from matrix_crds.deployment import ModelDeployment
+from matrix_crds.keys import ObjectKey
+from matrix_crds.reasons import DeploymentReason
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a deployment gets no application: waits for the user."""
+
+    reason: DeploymentReason
+    message: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    serving: tuple[ModelDeployment, ...]
+    refused: dict[ObjectKey, Refusal]
+
+
+def select(deployments: Iterable[ModelDeployment]) -> Selection:
+    """Of two deployments with one served name the older serves (then the first by name)."""
+    owners: dict[str, ModelDeployment] = {}
+    refused: dict[ObjectKey, Refusal] = {}
+    serving: list[ModelDeployment] = []
+    for deployment in sorted(deployments, key=_age):
+        refusal = unsupported(deployment) or _name_taken(deployment, owners)
+        if refusal:
+            refused[deployment.key] = refusal
+            continue
+        owners[deployment.served_name] = deployment
+        serving.append(deployment)
+    return Selection(tuple(serving), refused)
+
+
+def unsupported(deployment: ModelDeployment) -> Refusal | None:
+    """What is valid in a manifest and not built in this version, or None."""
+    spec = deployment.spec
+    missing = (
+        (spec.engine.external is not None, "engine.external", "use engine.vllm"),
+        (spec.autoscale is not None, "autoscale", "set spec.replicas instead"),
+        (spec.model.adapters is not None, "model.adapters", "deploy the merged model instead"),
+    )
+    for used, field, instead in missing:
+        if used:
+            return Refusal(DeploymentReason.NOT_SUPPORTED, f"spec.{field} is not supported by this version; {instead}")
+    return None
+
+
+def _name_taken(deployment: ModelDeployment, owners: dict[str, ModelDeployment]) -> Refusal | None:
+    owner = owners.get(deployment.served_name)
+    if owner is None:
+        return None
+    message = (
+        f"the name {deployment.served_name!r} is served by {owner.key} already; set another spec.model.servedName, or delete one of the two"
+    )
+    return Refusal(DeploymentReason.NAME_TAKEN, message)
+
+
+def _age(deployment: ModelDeployment) -> tuple[datetime, str]:
+    return deployment.metadata.creation_timestamp or _NEVER, deployment.metadata.name

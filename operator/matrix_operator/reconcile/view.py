@@ -1,0 +1,91 @@
+"""What one look at a cluster found. The cluster's reconciler makes it; its deployments' reconcilers read it from memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from matrix_crds.cluster import MatrixCluster
+from matrix_crds.deployment import ModelDeployment
+from matrix_operator.backends.port import NodePhase, Observation, RayAddress, RuntimeLayout
+from matrix_operator.looks import Absent, Look, Present, Unknown
+from matrix_operator.ray_rest import RayNode, RayVersion, ServeApplication, ServeDetails
+from matrix_operator.serve_config import application_name
+from matrix_proto.state import ReplicaView, State
+
+
+@dataclass(frozen=True)
+class RayLooks:
+    """What Ray and the runtime inside it say."""
+
+    version: Present[RayVersion] | Unknown
+    nodes: Present[tuple[RayNode, ...]] | Unknown
+    serve: Present[ServeDetails] | Unknown
+    state: Present[State] | Unknown
+
+
+@dataclass(frozen=True)
+class ClusterView:
+    """A cluster and everything that was seen of it."""
+
+    cluster: MatrixCluster
+    backend: Look[Observation]
+    template_hash: str = ""
+    address: RayAddress | None = None
+    layout: RuntimeLayout | None = None
+    ray: RayLooks | None = None
+    """None while there is no Ray to ask."""
+    deployments: tuple[ModelDeployment, ...] = ()
+    """All that target the cluster and parse, deleted ones left out."""
+    unreadable: frozenset[str] = frozenset()
+    """Names of deployments that target the cluster and do not parse: what Serve has of them stays."""
+    rejections: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """What Serve said of the entries that it refused, by the hash of the entry: an edited one is tried again."""
+
+    def with_ray(self, ray: RayLooks) -> ClusterView:
+        return replace(self, ray=ray)
+
+    def with_cluster(self, cluster: MatrixCluster) -> ClusterView:
+        return replace(self, cluster=cluster)
+
+    @property
+    def observation(self) -> Observation | None:
+        return self.backend.state if isinstance(self.backend, Present) else None
+
+    @property
+    def head_running(self) -> bool:
+        return self.observation is not None and self.observation.head.phase is NodePhase.RUNNING
+
+    @property
+    def backend_absent(self) -> bool:
+        return isinstance(self.backend, Absent)
+
+    @property
+    def serve(self) -> ServeDetails | None:
+        return self.ray.serve.state if self.ray and isinstance(self.ray.serve, Present) else None
+
+    @property
+    def state(self) -> State | None:
+        return self.ray.state.state if self.ray and isinstance(self.ray.state, Present) else None
+
+    @property
+    def nodes(self) -> tuple[RayNode, ...] | None:
+        """The nodes that are alive, or None when that is not known."""
+        if self.ray is None or not isinstance(self.ray.nodes, Present):
+            return None
+        return tuple(node for node in self.ray.nodes.state if node.alive)
+
+    @property
+    def workers_complete(self) -> bool:
+        """Every node that the spec asks for is alive in Ray: what no node has now, none will have."""
+        wanted = sum(group.replicas if group.replicas is not None else 1 for group in self.cluster.spec.worker_groups)
+        return self.nodes is not None and len(self.nodes) >= wanted + 1
+
+    def application(self, deployment: ModelDeployment) -> ServeApplication | None:
+        return self.serve.applications.get(application_name(deployment)) if self.serve else None
+
+    def replicas(self, deployment: ModelDeployment) -> tuple[ReplicaView, ...]:
+        """What the directory knows of the deployment's replicas."""
+        name = application_name(deployment)
+        return tuple(replica for replica in self.state.replicas if replica.application == name) if self.state else ()

@@ -1,0 +1,109 @@
+"""The Serve configuration of a cluster: a pure function of all objects that target it.
+
+A PUT replaces the whole set of applications, so every entry is rendered each time: mx-system, one mx-md-<name> for each model, and
+whatever a foreign hand deployed by configuration, unchanged. No secret is in it, only the directory where the runtime finds them.
+
+What is live and what rolls (read off ray 2.60): an identical PUT and a change of `user_config` or `num_replicas` are live; a change of
+`import_path`, `runtime_env`, `args` or `ray_actor_options` starts every replica of the application anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from matrix_crds import quantity
+from matrix_crds.cluster import Resources
+from matrix_crds.deployment import ModelDeployment
+from matrix_operator.backends.port import RuntimeLayout
+
+SYSTEM_APPLICATION = "mx-system"
+MODEL_PREFIX = "mx-md-"
+OWN_PREFIX = "mx-"
+
+SYSTEM_BUILDER = "matrix_runtime.system.app:build"
+MODEL_BUILDER = "matrix_runtime.serving.app:build"
+REPLICA_DEPLOYMENT = "Replica"
+
+HEALTH_PERIOD_SECONDS = 2.0
+HEALTH_TIMEOUT_SECONDS = 30.0
+DRAIN_MARGIN_SECONDS = 15.0  # over drainSeconds, for the engine to stop
+MAX_ONGOING_REQUESTS = 100_000  # requests don't pass through Serve; its limit must not matter
+
+Entry = dict[str, Any]
+
+
+def application_name(deployment: ModelDeployment) -> str:
+    """The Serve application of a ModelDeployment."""
+    return MODEL_PREFIX + deployment.metadata.name
+
+
+def system_entry(layout: RuntimeLayout) -> Entry:
+    """mx-system: always there, pinned to the head."""
+    return {
+        "name": SYSTEM_APPLICATION,
+        "route_prefix": None,
+        "import_path": SYSTEM_BUILDER,
+        "args": {"bindHost": layout.bind_host, "statePort": layout.state_port, "secretsDir": layout.secrets_dir},
+    }
+
+
+def model_entry(deployment: ModelDeployment, layout: RuntimeLayout) -> Entry:
+    """The application of a model, with `attempt` in its user_config: raising it starts again what Serve has given up on."""
+    spec = deployment.spec
+    allocation = deployment.status.allocation
+    return {
+        "name": application_name(deployment),
+        "route_prefix": None,
+        "import_path": MODEL_BUILDER,
+        "args": {
+            "deployment": deployment.metadata.name,
+            "servedName": deployment.served_name,
+            "source": spec.model.source,
+            "engine": spec.engine.to_wire(),
+            "resources": spec.resources.to_wire(),
+            "stateUrl": layout.state_url,
+            "bindHost": layout.bind_host,
+            "secretsDir": layout.secrets_dir,
+            "modelCacheDir": layout.model_cache_dir,
+        },
+        "deployments": [
+            {
+                "name": REPLICA_DEPLOYMENT,
+                "num_replicas": spec.replicas,
+                "max_ongoing_requests": MAX_ONGOING_REQUESTS,
+                "user_config": {"attempt": allocation.attempt if allocation else 1, "drainSeconds": spec.drain_seconds},
+                "ray_actor_options": actor_options(spec.resources),
+                "graceful_shutdown_wait_loop_s": 0.1,
+                "graceful_shutdown_timeout_s": spec.drain_seconds + DRAIN_MARGIN_SECONDS,
+                "health_check_period_s": HEALTH_PERIOD_SECONDS,
+                "health_check_timeout_s": HEALTH_TIMEOUT_SECONDS,
+                "max_surge_percent": spec.rollout.surge_percent,
+            }
+        ],
+    }
+
+
+def actor_options(resources: Resources) -> dict[str, Any]:
+    """What Ray reserves for a replica: ceil(cpu) CPUs, bytes of memory, whole GPUs."""
+    options: dict[str, Any] = {"num_cpus": float(quantity.whole(resources.cpu)), "memory": float(quantity.whole(resources.memory))}
+    if resources.gpu:
+        options["num_gpus"] = float(resources.gpu)
+    return options
+
+
+def serve_config(entries: Iterable[Entry]) -> dict[str, Any]:
+    """The body of the PUT. Serve's own proxies answer anyone, so they stay off."""
+    return {"proxy_location": "Disabled", "applications": sorted(entries, key=lambda entry: str(entry["name"]))}
+
+
+def foreign_entries(deployed: Mapping[str, Entry | None]) -> list[Entry]:
+    """The applications that are not ours and that a PUT without them would remove. `deployed`: name -> accepted entry."""
+    return [entry for name, entry in deployed.items() if not name.startswith(OWN_PREFIX) and entry is not None]
+
+
+def entry_hash(entry: Entry) -> str:
+    """A short hash of an entry's content."""
+    return hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()[:16]
