@@ -117,7 +117,12 @@ class Store(Protocol):
 
     async def apply(self, manifest: Raw, *, dry_run: bool = False) -> tuple[StoredObject, ApplyResult]:
         """Create or replace the spec, labels and annotations; never the status. The whole manifest is validated first, against
-        the stored object as well (immutable fields). Raises ManifestError; Conflict while an object of that name is being deleted."""
+        the stored object as well (immutable fields), and stored with its defaults filled in, so that a later release's other default
+        changes nothing. Raises ManifestError; Conflict while an object of that name is being deleted."""
+        ...
+
+    async def apply_all(self, manifests: Sequence[Raw], *, dry_run: bool = False) -> Sequence[tuple[StoredObject, ApplyResult]]:
+        """`apply` for all of a file, in its order: all of them or none. (A store without transactions tries all with `dry_run` first.)"""
         ...
 
     async def write_status(self, key: ObjectKey, status: Raw, *, resource_version: str) -> StoredObject:

@@ -1,0 +1,32 @@
+"""How a manifest is checked before it is stored. Injected, so that a store can be tried without the resource model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from matrix_store.port import Raw, StoredObject
+
+if TYPE_CHECKING:
+    from matrix_crds.base import Resource
+
+Validator = Callable[[Raw, StoredObject | None], Raw]
+"""(manifest, the stored object of that name) -> the whole manifest in its wire form with the defaults filled in. Raises ManifestError."""
+
+
+def model_validator() -> Validator:
+    """The resource model's. Importing it takes a while, so it is done here, before a transaction begins."""
+    from matrix_crds.loading import validate
+
+    from matrix_crds.errors import ManifestError
+
+    def parsed(stored: StoredObject | None) -> Resource | None:
+        try:
+            return stored.resource if stored else None
+        except ManifestError:  # written by another version: the new manifest is what puts it right
+            return None
+
+    def check(manifest: Raw, stored: StoredObject | None) -> Raw:
+        return validate(manifest, old=parsed(stored)).to_wire()
+
+    return check
