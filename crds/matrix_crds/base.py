@@ -1,29 +1,53 @@
 """What every kind is made of: the base model, metadata, conditions, and the identity of an object.
 
-Python attributes are snake_case, the wire (YAML, JSON, the API server) is camelCase; both are accepted by constructors.
+Python attributes are snake_case, the wire (YAML, JSON, the API server) is camelCase; constructors accept both, manifests only camelCase.
 Specs refuse unknown fields. Metadata and status are lenient: an API server, or a newer controller, may add to them.
+A docstring below a field is its description in the CRD and in docs/resources.md.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
+from matrix_crds import patterns
 from matrix_crds.constants import API_VERSION, DEFAULT_NAMESPACE
 from matrix_crds.keys import ObjectKey
+from matrix_crds.rules import Immutable, Rule
 
-Name = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=40)]
+Name = Annotated[str, Field(pattern=patterns.NAME.regex, max_length=40)]
 """A DNS-1035 label of at most 40 characters, so that names derived from it still fit into 63."""
+Namespace = Annotated[str, Field(pattern=patterns.NAMESPACE.regex, max_length=63)]
+LabelKey = Annotated[str, Field(pattern=patterns.LABEL_KEY.regex, max_length=317)]
+LabelValue = Annotated[str, Field(pattern=patterns.LABEL_VALUE.regex, max_length=63)]
+AnnotationValue = Annotated[str, Field(max_length=262_144)]
+
+
+def list_map(key: str) -> dict[str, Any]:
+    """JSON schema extras of a list whose entries are told apart by `key`, so that several writers can each own some."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
 
 
 class Model(BaseModel):
-    """Base of everything inside a spec: camelCase on the wire, unknown fields refused."""
+    """Base of everything inside a spec: camelCase on the wire, unknown fields refused, rules between fields checked."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+    # Validators are built when first used: most commands need one kind, and some need none.
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, defer_build=True)
+
+    rules: ClassVar[tuple[Rule, ...]] = ()
+    immutable: ClassVar[tuple[Immutable, ...]] = ()
+
+    @model_validator(mode="after")
+    def _obey_rules(self) -> Self:
+        broken = tuple(rule for rule in self.rules if not rule.holds(self))
+        if broken:
+            raise PydanticCustomError("rules", "{text}", {"text": "; ".join(rule.message for rule in broken), "broken": broken})
+        return self
 
     def to_wire(self) -> dict[str, Any]:
         """The camelCase form, without what is unset (None)."""
@@ -40,9 +64,9 @@ class ObjectMeta(LenientModel):
     """metav1.ObjectMeta, as far as we use it. Everything below `annotations` is set by the store."""
 
     name: Name
-    namespace: str = DEFAULT_NAMESPACE
-    labels: dict[str, str] = Field(default_factory=dict, max_length=64)
-    annotations: dict[str, str] = Field(default_factory=dict, max_length=64)
+    namespace: Namespace = DEFAULT_NAMESPACE
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=64)
+    annotations: dict[LabelKey, AnnotationValue] = Field(default_factory=dict, max_length=64)
     uid: str = ""
     generation: int = 0
     resource_version: str = ""
@@ -61,17 +85,24 @@ class Condition(LenientModel):
     """metav1.Condition: `reason` comes from the kind's enum, `message` says what to do in words."""
 
     type: str
+    """What the condition is about."""
     status: ConditionStatus
+    """Whether it holds; Unknown when it could not be found out."""
     reason: str
+    """Why, in one stable word that scripts may compare."""
     message: str = ""
+    """Why, and what to do, in words."""
     last_transition_time: datetime | None = None
+    """When `status` changed last."""
     observed_generation: int = 0
+    """The generation of the spec that this is about."""
 
 
 class LocalReference(Model):
     """A reference to an object of the same namespace."""
 
     name: Name
+    """Its name."""
 
 
 class EndpointScope(StrEnum):
@@ -84,18 +115,27 @@ class EndpointScope(StrEnum):
 
 
 class Endpoint(LenientModel):
+    """An address at which something of the object answers."""
+
     name: str
+    """What answers there: openai, grpc, dashboard, sandboxes."""
     url: str
+    """Its address."""
     scope: EndpointScope
+    """From where it can be reached."""
 
 
 class Status(LenientModel):
     """What every kind's status begins with."""
 
     observed_generation: int = 0
+    """The generation of the spec that this status is about."""
     summary: str = ""
-    conditions: tuple[Condition, ...] = ()
-    endpoints: tuple[Endpoint, ...] = ()
+    """The state in one line."""
+    conditions: tuple[Condition, ...] = Field(default=(), json_schema_extra=list_map("type"))
+    """The state in parts; Ready sums up the others."""
+    endpoints: tuple[Endpoint, ...] = Field(default=(), json_schema_extra=list_map("name"))
+    """Where it answers."""
 
     def condition(self, type_: str) -> Condition | None:
         """The condition of that type, or None."""

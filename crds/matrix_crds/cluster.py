@@ -10,9 +10,10 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from matrix_crds import patterns
-from matrix_crds.base import LenientModel, LocalReference, Model, Name, Resource, Status, list_map
+from matrix_crds.base import LenientModel, Model, Name, Resource, Status, list_map
 from matrix_crds.constants import RAY_VERSION
 from matrix_crds.quantity import Cpu, Memory
+from matrix_crds.reasons import Documented
 from matrix_crds.rules import Immutable, Rule, exactly_one, ordered, unique_names
 
 ShortText = Annotated[str, Field(min_length=1, max_length=253)]
@@ -164,7 +165,7 @@ class WorkerGroup(Model):
         Rule(
             name="reserved-ray-resources",
             path=("rayResources",),
-            cel=f"!({' || '.join(f"'{name}' in self.rayResources" for name in _RESERVED)})",
+            cel=" && ".join(f"!('{name}' in self.rayResources)" for name in _RESERVED),
             holds=lambda group: not any(name in group.ray_resources for name in _RESERVED),
             message=f"{', '.join(_RESERVED)} follow from resources; remove them here",
             example="rayResources: {sandbox-slots: 8}",
@@ -229,7 +230,9 @@ class ModelCache(Model):
     """Where model files are kept."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        exactly_one("one-model-cache", "persistentVolumeClaim", "hostPath", "emptyDir", example="modelCache: {hostPath: {path: /data/models}}"),
+        exactly_one(
+            "one-model-cache", "persistentVolumeClaim", "hostPath", "emptyDir", example="modelCache: {hostPath: {path: /data/models}}"
+        ),
     )
 
     persistent_volume_claim: PersistentVolumeClaim | None = None
@@ -363,6 +366,13 @@ class RayStatus(LenientModel):
     """Its session; a new one means that Ray's state is new."""
 
 
+class SecretReference(LenientModel):
+    """A Secret (or, on one machine, a file) of the same namespace. Its name is derived, so it may be longer than a name of ours."""
+
+    name: str
+    """Its name."""
+
+
 class MatrixClusterStatus(Status):
     """What is."""
 
@@ -372,10 +382,21 @@ class MatrixClusterStatus(Status):
     """How many workers there are."""
     allocation: Allocation | None = None
     """The external thing that carries the cluster."""
-    credentials_ref: LocalReference | None = None
+    credentials_ref: SecretReference | None = None
     """The Secret with the client token."""
     ray: RayStatus | None = None
     """The Ray that runs."""
+
+
+class ClusterCondition(Documented):
+    """The conditions of a MatrixCluster."""
+
+    READY = "Ready", "All of it is up: the other conditions hold"
+    BACKEND_REACHABLE = "BackendReachable", "Processes, pods or jobs can be looked at; while Unknown, nothing is torn down or replaced"
+    HEAD_READY = "HeadReady", "The head node runs and Ray answers"
+    WORKERS_READY = "WorkersReady", "All wanted workers are alive in Ray's node list"
+    SERVE_READY = "ServeReady", "Ray Serve holds what the objects of this cluster ask for"
+    UP_TO_DATE = "UpToDate", "The nodes run what the spec says"
 
 
 class MatrixCluster(Resource):

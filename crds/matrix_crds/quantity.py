@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import re
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from matrix_crds import patterns
 
 _SUFFIX: dict[str, Decimal] = {
     "m": Decimal("0.001"),
@@ -21,21 +24,30 @@ _SUFFIX: dict[str, Decimal] = {
     "Gi": Decimal(1024) ** 3,
     "Ti": Decimal(1024) ** 4,
 }
-PATTERN = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
-_PARTS = re.compile(r"^([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")
+_PARTS = re.compile(r"([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
+_INT_OR_STRING: dict[str, Any] = {"x-kubernetes-int-or-string": True}
 
 
 def _as_text(value: object) -> object:
-    """YAML writes `cpu: 4` and `cpu: 0.5` as numbers; the API server keeps either."""
-    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+    """YAML writes `cpu: 4` as a number. `cpu: 0.5` is refused as the API server refuses it (int-or-string has no fractions)."""
+    if isinstance(value, float):
+        raise PydanticCustomError("quantity_float", "must be a whole number or text; put it in quotes or use a suffix")
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-Quantity = Annotated[str, BeforeValidator(_as_text), Field(pattern=PATTERN, max_length=20)]
+Cpu = Annotated[
+    str, BeforeValidator(_as_text), Field(pattern=patterns.CPU.regex, min_length=1, max_length=20, json_schema_extra=_INT_OR_STRING)
+]
+"""Cores: 4, "0.5", "500m"."""
+Memory = Annotated[
+    str, BeforeValidator(_as_text), Field(pattern=patterns.MEMORY.regex, min_length=1, max_length=20, json_schema_extra=_INT_OR_STRING)
+]
+"""Bytes, nearly always with a suffix: "8Gi". `memory: 8` (eight bytes) is always a mistake and is refused."""
 
 
 def parse(quantity: str) -> Decimal:
     """The value in base units (cores, bytes). Raises ValueError for what is not a quantity."""
-    match = _PARTS.match(quantity)
+    match = _PARTS.fullmatch(quantity)
     if match is None:
         raise ValueError(f"{quantity!r} is not a quantity; write a number with an optional suffix, such as 4, 500m or 8Gi")
     return Decimal(match[1]) * _SUFFIX[match[2] or ""]
