@@ -1,4 +1,4 @@
-"""The loop of an engine: feeds the controller from the store's watch, keeps the clusters' pulse, and ends when nothing is left to manage."""
+"""The loop of an engine: feeds the controller from the store's watch, keeps the pulse, and ends when nothing is left to manage."""
 
 from __future__ import annotations
 

@@ -1,0 +1,133 @@
+"""A stand-in for Ray's dashboard and for the directory, over real HTTP: accepts Serve configurations and makes every replica ready."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+
+SINCE = datetime(2026, 1, 1, tzinfo=UTC).isoformat()
+
+
+class FakeRay:
+    """State that tests read and steer. `refuse` names applications that get a 400, `refuse_entry` is one exact entry that does;
+    `broken` answers everything of Ray's with it; `failed` names applications whose start failed."""
+
+    def __init__(self) -> None:
+        self.applications: dict[str, dict[str, Any]] = {}
+        self.puts: list[dict[str, Any]] = []
+        self.refuse: set[str] = set()
+        self.refuse_entry: dict[str, Any] | None = None
+        self.failed: set[str] = set()
+        self.broken: tuple[int, str] | None = None
+        self.replica_failure: dict[str, Any] | None = None
+        self.revision = 1
+        self.url = ""
+
+    def app(self) -> web.Application:
+        app = web.Application(middlewares=[self._break])
+        app.router.add_get("/api/version", self._version)
+        app.router.add_get("/api/v0/nodes", self._nodes)
+        app.router.add_get("/api/serve/applications/", self._serve)
+        app.router.add_put("/api/serve/applications/", self._put)
+        app.router.add_get("/matrix/v1/state", self._state)
+        return app
+
+    @web.middleware
+    async def _break(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        if self.broken and request.path.startswith("/api/"):
+            status, text = self.broken
+            return web.Response(status=status, text=text)
+        answer: web.StreamResponse = await handler(request)
+        return answer
+
+    async def _version(self, request: web.Request) -> web.Response:
+        return web.json_response({"version": "4", "ray_version": "2.60.0", "session_name": "session_1"})
+
+    async def _nodes(self, request: web.Request) -> web.Response:
+        node = {"node_id": "n1", "state": "ALIVE", "is_head_node": True, "resources_total": {"CPU": 4.0, "memory": 8 * 2.0**30}}
+        return web.json_response({"result": True, "data": {"result": {"total": 1, "result": [node]}}})
+
+    async def _serve(self, request: web.Request) -> web.Response:
+        applications = {
+            name: {
+                "name": name,
+                "status": "DEPLOY_FAILED" if name in self.failed else "RUNNING",
+                "message": "",
+                "deployed_app_config": entry,
+                "deployments": {},
+            }
+            for name, entry in self.applications.items()
+        }
+        return web.json_response({"proxy_location": "Disabled", "applications": applications})
+
+    async def _put(self, request: web.Request) -> web.Response:
+        config = await request.json()
+        self.puts.append(config)
+        bad = [entry["name"] for entry in config["applications"] if entry["name"] in self.refuse or entry == self.refuse_entry]
+        if bad:
+            return web.Response(status=400, text=f"ValueError: {bad[0]} is not what Serve likes")
+        self.applications = {entry["name"]: entry for entry in config["applications"]}
+        self.revision += 1
+        return web.json_response({})
+
+    async def _state(self, request: web.Request) -> web.Response:
+        if request.query.get("since") == str(self.revision) and request.query.get("instance") == "i":
+            await asyncio.sleep(min(float(request.query.get("wait", 0)), 2.0))
+        if "mx-system" not in self.applications:
+            return web.Response(status=503)
+        replicas = [self._replica(name, entry) for name, entry in self.applications.items() if name.startswith("mx-md-")]
+        return web.json_response(
+            {"runtimeVersion": "0.1.0", "rayVersion": "2.60.0", "instance": "i", "revision": self.revision, "replicas": replicas}
+        )
+
+    def _replica(self, name: str, entry: dict[str, Any]) -> dict[str, Any]:
+        deployments = entry.get("deployments") or [{"user_config": {"attempt": 1}}]
+        replica = {
+            "id": f"{name}-r1",
+            "application": name,
+            "model": entry["args"]["servedName"],
+            "attempt": deployments[0]["user_config"]["attempt"],
+            "state": "Ready",
+            "since": SINCE,
+            "pid": 1,
+            "httpUrl": "http://127.0.0.1:1",
+        }
+        if name in self.failed:
+            replica |= {"state": "Failed", "httpUrl": None, "failure": self.replica_failure}
+        return replica
+
+
+@contextmanager
+def serve(ray: FakeRay) -> Iterator[FakeRay]:
+    """Run it on a free port in a thread of its own."""
+    started = threading.Event()
+    loop = asyncio.new_event_loop()
+
+    async def start() -> web.AppRunner:
+        runner = web.AppRunner(ray.app(), access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        ray.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        return runner
+
+    def run() -> None:
+        runner = loop.run_until_complete(start())
+        started.set()
+        loop.run_forever()
+        loop.run_until_complete(runner.cleanup())
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    assert started.wait(10)
+    try:
+        yield ray
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+

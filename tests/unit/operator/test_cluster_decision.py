@@ -1,0 +1,116 @@
+"""What the controller does next with a cluster: a table, and properties that must hold for every view."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builders import LAYOUT, NOW, accepted, cluster, deployment, ray, running, view
+from matrix_crds.cluster import AllocationKind
+from matrix_operator.backends.port import NodePhase
+from matrix_operator.looks import Absent, Unknown
+from matrix_operator.ray_rest import ServeApplication
+from matrix_operator.reconcile.cluster_decision import decide
+from matrix_operator.reconcile.steps import AddFinalizer, Ensure, PutServe, RecordAllocation, ReleaseFinalizer, Remove
+from matrix_operator.reconcile.view import ClusterView
+from matrix_operator.serve_config import entry_hash, model_entry
+
+LOCAL = AllocationKind.LOCAL_PROCESSES
+M = deployment()
+RECREATE = {"upgradePolicy": {"type": "Recreate"}}
+
+TABLE: list[tuple[str, ClusterView, list[type]]] = [
+    ("the finalizer comes before anything outside", view(cluster(finalizer=False, allocated=False), Absent()), [AddFinalizer]),
+    ("the allocation is recorded before it is made", view(cluster(allocated=False), Absent()), [RecordAllocation]),
+    ("then it is made", view(backend=Absent()), [Ensure]),
+    ("nothing at all while the backend can't be seen", view(backend=Unknown("time-out")), []),
+    ("Serve is left alone while it can't be asked", view(ray=ray({}, serve=Unknown("time-out"))), [Ensure]),
+    ("mx-system is deployed first of all", view(ray=ray({})), [Ensure, PutServe]),
+    ("a new model changes the configuration", view(ray=ray(accepted()), deployments=(M,)), [Ensure, PutServe]),
+    ("what Serve has already is not sent again", view(ray=ray(accepted(M)), deployments=(M,)), [Ensure]),
+    ("a model that went is taken out", view(ray=ray(accepted(M))), [Ensure, PutServe]),
+    ("a model that no longer parses stays", view(ray=ray(accepted(M)), unreadable=frozenset({"m"})), [Ensure]),
+    ("a deleted cluster is removed", view(cluster(deleting=True)), [Remove]),
+    ("a deleted cluster without our finalizer is not ours to touch", view(cluster(deleting=True, finalizer=False)), []),
+    ("deletionPolicy Orphan only lets go", view(cluster({"deletionPolicy": "Orphan"}, deleting=True)), [ReleaseFinalizer]),
+    ("a changed template is held back", view(template_hash="h2"), [Ensure]),
+    ("or the cluster is made anew", view(cluster(RECREATE), template_hash="h2"), [Remove]),
+    ("with a new attempt once nothing is left", view(cluster(RECREATE), Absent(), template_hash="h2"), [RecordAllocation]),
+    ("a suspended cluster gets no Serve configuration", view(cluster({"suspend": True}), ray=ray({})), [Ensure]),
+]
+
+
+@pytest.mark.parametrize(("seen", "steps"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
+def test_decision(seen: ClusterView, steps: list[type]) -> None:
+    assert [type(step) for step in decide(seen, LOCAL, NOW)] == steps
+
+
+def names(seen: ClusterView) -> list[str]:
+    [put] = [step for step in decide(seen, LOCAL, NOW) if isinstance(step, PutServe)]
+    return sorted(entry["name"] for entry in put.entries)
+
+
+def test_foreign_applications_are_carried_over_unchanged() -> None:
+    foreign = {"name": "theirs", "route_prefix": "/x", "import_path": "a:b"}
+    applications = accepted() | {"theirs": ServeApplication(name="theirs", status="RUNNING", deployed_app_config=foreign)}
+    seen = view(ray=ray(applications), deployments=(M,))
+    assert names(seen) == ["mx-md-m", "mx-system", "theirs"]
+    put = decide(seen, LOCAL, NOW)[-1]
+    assert isinstance(put, PutServe)
+    assert foreign in put.entries
+
+
+def test_of_two_deployments_with_one_served_name_the_older_gets_the_application() -> None:
+    younger = deployment("a", {"model": {"source": "file:///x", "servedName": "m"}}, created=NOW)
+    assert names(view(ray=ray(accepted()), deployments=(younger, M))) == ["mx-md-m", "mx-system"]
+
+
+def test_a_refused_entry_is_replaced_by_the_one_accepted_before() -> None:
+    edited = deployment(spec={"engine": {"dummy": {"seed": 7}}})
+    refused = {entry_hash(model_entry(edited, LAYOUT)): "no"}
+    assert decide(view(ray=ray(accepted(M)), deployments=(edited,), rejections=refused), LOCAL, NOW)[1:] == ()
+
+
+def test_a_recreated_cluster_counts_its_attempts() -> None:
+    [step] = decide(view(cluster(RECREATE), Absent(), template_hash="h2"), LOCAL, NOW + timedelta(days=1))
+    assert isinstance(step, RecordAllocation)
+    assert (step.allocation.attempt, step.allocation.template_hash) == (2, "h2")
+
+
+looks = st.sampled_from([Absent(), Unknown("?"), running(), running(NodePhase.STARTING), running(NodePhase.FAILED)])
+clusters = st.builds(
+    cluster,
+    st.sampled_from([{}, RECREATE, {"suspend": True}, {"deletionPolicy": "Orphan"}]),
+    allocated=st.booleans(),
+    finalizer=st.booleans(),
+    deleting=st.booleans(),
+)
+rays = st.sampled_from([None, ray({}), ray(accepted(M)), ray(accepted(M), serve=Unknown("?")), ray({}, state=Unknown("?"))])
+views = st.builds(view, clusters, looks, ray=rays, template_hash=st.sampled_from(["h1", "h2"]), deployments=st.sampled_from([(), (M,)]))
+
+
+@given(views)
+def test_nothing_is_removed_on_a_failed_look_unless_the_user_deletes(seen: ClusterView) -> None:
+    steps = decide(seen, LOCAL, NOW)
+    if isinstance(seen.backend, Unknown) and not seen.cluster.deleting:
+        assert not any(isinstance(step, Remove | ReleaseFinalizer | Ensure | PutServe | RecordAllocation) for step in steps)
+
+
+@given(views)
+def test_nothing_outside_is_touched_before_the_finalizer_is_stored(seen: ClusterView) -> None:
+    if "matrix.dev/teardown" not in seen.cluster.metadata.finalizers:
+        assert all(isinstance(step, AddFinalizer) for step in decide(seen, LOCAL, NOW))
+
+
+@given(views)
+def test_serve_is_never_written_on_a_failed_look_at_it(seen: ClusterView) -> None:
+    if seen.serve is None:
+        assert not any(isinstance(step, PutServe) for step in decide(seen, LOCAL, NOW))
+
+
+@given(views)
+def test_the_same_view_gives_the_same_decision(seen: ClusterView) -> None:
+    assert decide(seen, LOCAL, NOW) == decide(seen, LOCAL, NOW)

@@ -1,0 +1,95 @@
+"""What is said of a MatrixCluster."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from builders import BEFORE, NOW, accepted, cluster, ray, running, state, view
+from matrix_crds.cluster import RayStatus
+from matrix_crds.reasons import ClusterReason
+from matrix_operator.backends.port import BackendRefusal, NodePhase, NodeState, Observation, Removal, RemovalState
+from matrix_operator.looks import Absent, Present, Unknown
+from matrix_operator.reconcile.cluster_summary import ClusterOutcome, summarise
+from matrix_operator.reconcile.view import ClusterView
+
+NOTHING = ClusterOutcome()
+REFUSED = ClusterOutcome(refusal=BackendRefusal(ClusterReason.INSUFFICIENT_RESOURCES, "asks for 64 CPUs, this machine has 2"))
+
+
+def known(spec: dict[str, Any] | None = None) -> Any:
+    """A cluster whose Ray has answered before."""
+    base = cluster(spec)
+    return base.model_copy(update={"status": base.status.model_copy(update={"ray": RayStatus(version="2.60.0", session_name="s")})})
+
+
+def head(phase: NodePhase, message: str, reason: ClusterReason | None = None) -> Present[Observation]:
+    observation = running().state
+    return Present(Observation(observation.allocation, NodeState("head", phase, BEFORE, reason, message)))
+
+
+FULL = ray(accepted())
+SILENT = ray({}, version=Unknown("no answer"), nodes=Unknown("no answer"), serve=Unknown("no answer"))
+GROUPS = {"workerGroups": [{"name": "w", "replicas": 2}]}
+
+TABLE: list[tuple[str, ClusterView, ClusterOutcome, str, str, str]] = [
+    ("all is well", view(ray=FULL), NOTHING, "True", "Ready", "1 node, no models"),
+    ("nothing yet", view(backend=Absent()), NOTHING, "False", "Pending", "about to be started"),
+    ("refused", view(backend=Absent()), REFUSED, "False", "InsufficientResources", "64 CPUs"),
+    ("starting", view(backend=head(NodePhase.STARTING, "starting the GCS")), NOTHING, "False", "Starting", "GCS (since 11:00:00)"),
+    ("recovering", view(backend=head(NodePhase.RECOVERING, "the raylet died")), NOTHING, "False", "Recovering", "raylet"),
+    ("failed", view(backend=head(NodePhase.FAILED, "no", ClusterReason.PORT_TAKEN)), NOTHING, "False", "PortTaken", "no"),
+    ("blind", view(backend=Unknown("/proc can't be read")), NOTHING, "Unknown", "BackendUnreachable", "nothing is changed"),
+    ("dashboard silent", view(known(), ray=SILENT), NOTHING, "Unknown", "DashboardUnreachable", "no answer; nothing is changed"),
+    ("no mx-system", view(ray=ray({})), NOTHING, "False", "Starting", "mx-system is about to be deployed"),
+    ("mx-system comes", view(ray=ray(accepted(), state=Unknown("x"))), NOTHING, "False", "ServeNotReady", "waiting for mx-system"),
+    ("runtime too old", view(ray=ray(accepted(), state=state(runtime_version="9.0.0"))), NOTHING, "False", "RuntimeTooOld", "9.0.0"),
+    ("workers missing", view(cluster(GROUPS), ray=FULL), NOTHING, "False", "WorkersNotReady", "0 of 2 workers"),
+    ("suspended", view(cluster({"suspend": True}), Absent()), NOTHING, "False", "Suspended", "set spec.suspend to false"),
+    ("a fault in a step", view(ray=FULL), ClusterOutcome(fault="PUT failed"), "Unknown", "ServeNotReady", "tried again"),
+]
+
+
+@pytest.mark.parametrize(("seen", "outcome", "status", "reason", "words"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
+def test_ready_and_why(seen: ClusterView, outcome: ClusterOutcome, status: str, reason: str, words: str) -> None:
+    condition = summarise(seen, outcome, "Local", NOW).condition("Ready")
+    assert condition is not None
+    assert (condition.status, condition.reason) == (status, reason)
+    assert words in condition.message
+
+
+def test_a_dashboard_that_is_only_slow_to_start_is_starting_and_then_unreachable() -> None:
+    fresh = Present(Observation(running().state.allocation, NodeState("head", NodePhase.RUNNING, NOW)))
+    early = summarise(view(backend=fresh, ray=SILENT), NOTHING, "Local", NOW).condition("Ready")
+    late = summarise(view(backend=fresh, ray=SILENT), NOTHING, "Local", NOW + timedelta(minutes=5)).condition("Ready")
+    assert early is not None and late is not None
+    assert (early.reason, late.reason) == ("Starting", "DashboardUnreachable")
+
+
+def test_a_held_back_template_is_told_by_up_to_date_and_leaves_ready_alone() -> None:
+    status = summarise(view(ray=FULL, template_hash="h2"), NOTHING, "Local", NOW)
+    held, ready = status.condition("UpToDate"), status.condition("Ready")
+    assert held is not None and ready is not None
+    assert (held.status, held.reason, ready.status) == ("False", "TemplateChanged", "True")
+
+
+def test_a_removal_says_what_is_left_and_after_its_deadline_that_it_is_stuck() -> None:
+    seen = view(cluster(deleting=True))
+    going = ClusterOutcome(removal=Removal(RemovalState.GOING, "2 processes left"))
+    soon = summarise(seen, going, "Local", NOW + timedelta(seconds=5)).condition("Ready")
+    late = summarise(seen, going, "Local", NOW + timedelta(minutes=10)).condition("Ready")
+    assert soon is not None and late is not None
+    assert (soon.reason, late.reason) == ("Deleting", "DeletionStuck")
+    assert "2 processes left" in soon.message
+
+
+def test_no_secret_is_in_a_status() -> None:
+    assert "token" not in summarise(view(ray=FULL), NOTHING, "Local", NOW).model_dump_json().replace("client-token", "")
+
+
+def test_a_second_look_changes_nothing() -> None:
+    once = summarise(view(ray=FULL), NOTHING, "Local", NOW)
+    seen = view(cluster().model_copy(update={"status": once}), ray=FULL)
+    assert summarise(seen, NOTHING, "Local", NOW + timedelta(hours=1)) == once

@@ -1,0 +1,95 @@
+"""The work queue, with a clock in hand."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from matrix_crds.keys import ObjectKey
+from matrix_operator.reconcile.queue import FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS, WorkQueue
+
+A = ObjectKey("MatrixCluster", "default", "a")
+B = ObjectKey("MatrixCluster", "default", "b")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def make() -> tuple[WorkQueue, Clock]:
+    clock = Clock()
+    return WorkQueue(clock, random.Random(1)), clock
+
+
+def test_a_key_is_handed_out_once_however_often_it_is_added() -> None:
+    async def scenario() -> None:
+        queue, _ = make()
+        queue.add(A)
+        queue.add(A)
+        assert await queue.get() == A
+        assert len(queue) == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_key_that_is_added_while_it_is_worked_on_comes_again_after_done_and_not_before() -> None:
+    async def scenario() -> None:
+        queue, _ = make()
+        queue.add(A)
+        assert await queue.get() == A
+        queue.add(A)
+        queue.add(B)
+        assert await queue.get() == B
+        queue.done(A)
+        assert await asyncio.wait_for(queue.get(), 1) == A
+
+    asyncio.run(scenario())
+
+
+def test_the_sooner_of_two_due_times_wins() -> None:
+    async def scenario() -> None:
+        queue, clock = make()
+        queue.add(A, 60)
+        queue.add(A, 5)
+        queue.add(A, 30)
+        clock.now += 5
+        assert await asyncio.wait_for(queue.get(), 1) == A
+        queue.done(A)
+        assert queue.idle
+
+    asyncio.run(scenario())
+
+
+def test_a_waiting_getter_wakes_up_for_a_key_that_is_due_before_the_one_it_waits_for() -> None:
+    async def scenario() -> None:
+        queue, _ = make()
+        queue.add(A, 60)
+        getter = asyncio.create_task(queue.get())
+        await asyncio.sleep(0)
+        queue.add(B)
+        assert await asyncio.wait_for(getter, 1) == B
+
+    asyncio.run(scenario())
+
+
+def test_backoff_doubles_up_to_its_limit_and_starts_again_after_success() -> None:
+    queue, _ = make()
+    delays = [queue.add_after_failure(A) for _ in range(12)]
+    assert 0.8 * FIRST_BACKOFF_SECONDS <= delays[0] <= 1.2 * FIRST_BACKOFF_SECONDS
+    assert 3.0 < delays[3] / delays[0] < 20.0
+    assert max(delays) <= 1.2 * LAST_BACKOFF_SECONDS
+    queue.succeeded(A)
+    assert queue.add_after_failure(A) <= 1.2 * FIRST_BACKOFF_SECONDS
+
+
+def test_a_forgotten_key_does_not_come_back() -> None:
+    queue, clock = make()
+    queue.add(A, 1)
+    queue.forget(A)
+    clock.now += 10
+    assert len(queue) == 0
+    assert queue.idle
