@@ -1,0 +1,32 @@
+"""Which engine a spec asks for."""
+
+from __future__ import annotations
+
+from matrix_crds.deployment import Engine as EngineSpec
+from matrix_runtime.engines import vllm_arguments
+from matrix_runtime.engines.port import Engine, EngineSettings
+from matrix_runtime.errors import BadArguments
+
+
+def make_engine(settings: EngineSettings) -> Engine:
+    """The engine, not started. Raises BadArguments for one that does not run inside a cluster."""
+    if settings.engine.vllm is not None:
+        # vLLM takes many seconds to import, so this happens only in the process that runs it.
+        from matrix_runtime.engines.vllm import VllmAdapter
+
+        return VllmAdapter(settings.engine.vllm, settings)
+    if settings.engine.dummy is not None:
+        from matrix_runtime.engines.dummy import DummyAdapter
+
+        return DummyAdapter(settings.engine.dummy, settings.served_name)
+    raise BadArguments("engine must be vllm or dummy: no other one runs inside a cluster")
+
+
+def needs_model(engine: EngineSpec) -> bool:
+    """Whether the model's files are needed."""
+    return engine.dummy is None
+
+
+def environment(settings: EngineSettings) -> dict[str, str]:
+    """What the engine host's environment must hold before anything is imported."""
+    return vllm_arguments.environment(settings.resources) if settings.engine.vllm is not None else {}

@@ -1,0 +1,19 @@
+"""What the control plane's Serve config says to a replica."""
+
+from __future__ import annotations
+
+from matrix_runtime.engines.port import EngineSettings
+
+APPLICATION_PREFIX = "mx-md-"
+
+
+class ReplicaArguments(EngineSettings):
+    """The `args` of the application: changing one starts every replica anew. No secret is in them, only where the secrets are."""
+
+    deployment: str
+    """The ModelDeployment's name."""
+    state_url: str
+    """The base URL of mx-system's own server."""
+    bind_host: str
+    secrets_dir: str
+    model_cache_dir: str

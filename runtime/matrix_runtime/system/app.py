@@ -1,0 +1,74 @@
+"""The Serve application mx-system: the directory, pinned to the head.
+
+It opens its own HTTP server: Serve's proxies answer anyone, and stay off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import serve
+
+from matrix_crds.base import LenientModel
+from matrix_proto.state import State
+from matrix_runtime.http_server import HttpServer, listen_soon
+from matrix_runtime.system.directory import Directory
+from matrix_runtime.system.service import DirectoryService
+from matrix_runtime.version import runtime_version
+
+PORT_SECONDS = 20.0
+HEAD_ONLY = {"node:__internal_head__": 0.001}
+
+
+class SystemArguments(LenientModel):
+    """What the control plane's Serve config says: where to listen, and where the tokens are."""
+
+    bind_host: str
+    state_port: int
+    secrets_dir: str
+
+
+class DirectoryReplica:
+    """The deployment's one replica."""
+
+    async def __init__(self, arguments: dict[str, Any]) -> None:  # type: ignore[misc]  # Ray awaits it
+        parsed = SystemArguments.model_validate(arguments)
+        # Milliseconds: a revision of an earlier instance is never taken for one of this.
+        service = DirectoryService(Directory(first_revision=time.time_ns() // 1_000_000), _about())
+        listener = await listen_soon(parsed.bind_host, parsed.state_port, PORT_SECONDS)
+        self._server = HttpServer(service.app(Path(parsed.secrets_dir)), listener)
+        await self._server.start()
+        self._sweeping = asyncio.create_task(service.sweep_forever())
+
+    def check_health(self) -> None:
+        """Called by Serve each second; it starts another replica when this raises."""
+        if self._sweeping.done() or not self._server.running:
+            raise RuntimeError("the directory has stopped")
+
+
+def _about() -> State:
+    session = ray.get_runtime_context().get_session_name()
+    return State(
+        runtime_version=runtime_version(), ray_version=ray.__version__, session_name=session, instance=uuid.uuid4().hex, revision=0
+    )
+
+
+def build(arguments: dict[str, Any]) -> serve.Application:
+    """The application; see SystemArguments for `arguments`."""
+    SystemArguments.model_validate(arguments)
+    deployment = serve.deployment(
+        DirectoryReplica,
+        name="Directory",
+        num_replicas=1,
+        ray_actor_options={"num_cpus": 0, "resources": HEAD_ONLY},
+        health_check_period_s=1.0,
+        health_check_timeout_s=10.0,
+        graceful_shutdown_timeout_s=5.0,
+        graceful_shutdown_wait_loop_s=0.1,
+    )
+    return deployment.bind(arguments)

@@ -1,0 +1,98 @@
+"""The directory's memory: which replicas there are and how they do. No I/O; time comes from a clock that is handed in.
+
+Soft state: it is rebuilt from the replicas' own reports within two heartbeats of a restart. Silence is not absence: after three missed
+reports a replica is suspect (probe before use), and only after thirty seconds of silence it is forgotten.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from matrix_proto.state import SUSPECT_AFTER_SECONDS, Replica, ReplicaState, ReplicaView
+
+FORGET_AFTER_SECONDS = 30.0
+KEPT_FAILURES = 3
+"""Failed starts that are remembered for each application."""
+STALL_SECONDS = 2.0
+"""A longer pause between two sweeps means that this process stood still: the silence was its own."""
+
+_Key = tuple[str, str]
+
+
+@dataclass
+class _Record:
+    replica: Replica
+    heard: float
+    suspect: bool = False
+
+
+class Directory:
+    """Replicas by application and id. `revision` goes up whenever a reader would see a difference (heartbeats and load apart)."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, first_revision: int = 1) -> None:
+        self._clock = clock
+        self._records: dict[_Key, _Record] = {}
+        self._swept = clock()
+        self.revision = first_revision
+
+    def report(self, replica: Replica) -> None:
+        """Takes what a replica says about itself. Failed is its last word: what was sent before and arrives later is ignored."""
+        key = (replica.application, replica.id)
+        known = self._records.get(key)
+        if known is not None and _failed(known.replica) and not _failed(replica):
+            return
+        self._records[key] = _Record(replica, self._clock())
+        if known is None or known.suspect or _visible(known.replica) != _visible(replica):
+            self.revision += 1
+        self._forget_failures(replica)
+
+    def sweep(self) -> None:
+        """Notices silence; to be called about twice a second."""
+        now = self._clock()
+        stalled = now - self._swept if now - self._swept > STALL_SECONDS else 0.0
+        self._swept = now
+        for key, record in list(self._records.items()):
+            record.heard = min(now, record.heard + stalled)
+            if not _failed(record.replica):
+                self._judge(key, record, now - record.heard)
+
+    def view(self) -> tuple[ReplicaView, ...]:
+        """All replicas, in a stable order."""
+        now = self._clock()
+        return tuple(_view(self._records[key], now) for key in sorted(self._records))
+
+    def _judge(self, key: _Key, record: _Record, silence: float) -> None:
+        if silence > FORGET_AFTER_SECONDS:
+            del self._records[key]
+            self.revision += 1
+        elif silence > SUSPECT_AFTER_SECONDS and not record.suspect:
+            record.suspect = True
+            self.revision += 1
+
+    def _forget_failures(self, news: Replica) -> None:
+        failures = [(key, r.replica) for key, r in self._records.items() if key[0] == news.application and _failed(r.replica)]
+        failures.sort(key=lambda entry: (entry[1].attempt, entry[1].since))
+        stale = [key for key, failed in failures if _supersedes(news, failed)]
+        surplus = [key for key, _ in failures[:-KEPT_FAILURES]]
+        for key in {*stale, *surplus}:
+            del self._records[key]
+            self.revision += 1
+
+
+def _failed(replica: Replica) -> bool:
+    return replica.state is ReplicaState.FAILED
+
+
+def _supersedes(news: Replica, failed: Replica) -> bool:
+    """A newer attempt does, and so does a success that came after the failure."""
+    return news.attempt > failed.attempt or (news.state is ReplicaState.READY and news.since > failed.since)
+
+
+def _visible(replica: Replica) -> Replica:
+    return replica.model_copy(update={"ongoing": 0})
+
+
+def _view(record: _Record, now: float) -> ReplicaView:
+    return ReplicaView(**dict(record.replica), heartbeat_age=round(now - record.heard, 3), suspect=record.suspect)

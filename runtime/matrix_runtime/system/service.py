@@ -1,0 +1,93 @@
+"""The directory over HTTP: GET /matrix/v1/state, POST /matrix/v1/replicas, GET /matrix/v1/health (see matrix_proto.state)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from matrix_proto.state import HEALTH_PATH, REPLICAS_PATH, STATE_PATH, Replica, State
+from matrix_runtime.auth import Gate, error_body
+from matrix_runtime.system.directory import Directory
+from matrix_runtime.tokens import CLIENT_TOKEN, RAY_TOKEN, TokenFile
+
+LONGEST_WAIT_SECONDS = 60.0
+SWEEP_SECONDS = 0.5
+
+
+class DirectoryService:
+    """Answers for one Directory. `about` is the State without revision and replicas: versions, session and instance."""
+
+    def __init__(self, directory: Directory, about: State) -> None:
+        self._directory = directory
+        self._about = about
+        self._changed = asyncio.Event()
+
+    def app(self, secrets_dir: Path) -> ASGIApp:
+        """The ASGI app, behind its gate: the state for either token, a report for Ray's."""
+        routes = [
+            Route(STATE_PATH, self._get_state),
+            Route(REPLICAS_PATH, self._post_replica, methods=["POST"]),
+            Route(HEALTH_PATH, self._get_health),
+        ]
+        ray, client = TokenFile(secrets_dir / RAY_TOKEN), TokenFile(secrets_dir / CLIENT_TOKEN)
+        return Gate(Starlette(routes=routes), {STATE_PATH: (ray, client), REPLICAS_PATH: (ray,), HEALTH_PATH: ()})
+
+    async def sweep_forever(self) -> None:
+        """Lets the directory notice silence."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            before = self._directory.revision
+            self._directory.sweep()
+            self._tell_since(before)
+
+    def state(self) -> State:
+        """The state now."""
+        return self._about.model_copy(update={"revision": self._directory.revision, "replicas": self._directory.view()})
+
+    async def _get_state(self, request: Request) -> Response:
+        try:
+            since = int(request.query_params.get("since", "-1"))
+            wait = min(float(request.query_params.get("wait", "0")), LONGEST_WAIT_SECONDS)
+        except ValueError:
+            return _refusal("since must be a whole number and wait a number of seconds, as in ?since=12&wait=30")
+        if request.query_params.get("instance", self._about.instance) == self._about.instance:
+            await self._newer_than(since, wait)
+        return Response(self.state().model_dump_json(by_alias=True), media_type="application/json")
+
+    async def _newer_than(self, since: int, wait: float) -> None:
+        deadline = time.monotonic() + wait
+        while self._directory.revision == since and (left := deadline - time.monotonic()) > 0:
+            try:
+                await asyncio.wait_for(self._changed.wait(), left)
+            except TimeoutError:
+                return
+
+    async def _post_replica(self, request: Request) -> Response:
+        try:
+            replica = Replica.model_validate_json(await request.body())
+        except ValidationError as error:
+            return _refusal(f"not a Replica: {error.errors(include_url=False)[0]['msg']}")
+        before = self._directory.revision
+        self._directory.report(replica)
+        self._tell_since(before)
+        return JSONResponse({"revision": self._directory.revision})
+
+    async def _get_health(self, request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    def _tell_since(self, revision: int) -> None:
+        if self._directory.revision != revision:
+            self._changed.set()
+            self._changed = asyncio.Event()
+
+
+def _refusal(message: str) -> Response:
+    return JSONResponse(error_body(message, 400), 400)
