@@ -268,6 +268,8 @@ class DeploymentAllocation(LenientModel):
 
     attempt: int = 1
     """The how-manieth start this is."""
+    failures: int = 0
+    """Attempts that Serve gave up on since the spec changed or a replica was ready: the backoff's exponent."""
     retry_at: datetime | None = None
     """When the next one comes."""
 
