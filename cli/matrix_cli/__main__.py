@@ -1,0 +1,5 @@
+"""`python -m matrix_cli`: the same as `matrix`."""
+
+from matrix_cli.main import main
+
+main()

@@ -1,0 +1,83 @@
+"""`matrix events`: what happened."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+
+from matrix_cli.references import read_keys
+from matrix_cli.settings import Command, Settings, pass_settings
+from matrix_cli.tables import print_table
+from matrix_cli.times import age
+from matrix_client.context import LocalContext
+from matrix_crds.keys import ObjectKey
+from matrix_store.port import Event
+
+POLL_SECONDS = 0.5
+HEADERS = ("LAST", "TYPE", "REASON", "OBJECT", "MESSAGE")
+
+
+@click.command(cls=Command)
+@click.argument("references", metavar="[KIND/NAME]...", nargs=-1)
+@click.option("-w", "--watch", is_flag=True, help="Go on, and show new ones as they come.")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="table, or json: one object per line.")
+@pass_settings
+def events(settings: Settings, references: tuple[str, ...], watch: bool, output: str) -> None:
+    """Show what happened.
+
+    To the named objects or to all, oldest first; those of removed objects are kept for a while.
+    """
+    keys = read_keys(references, settings.namespace)
+
+    async def work(context: LocalContext) -> None:
+        seen: set[Event] = set()
+        while True:
+            found = [event for event in await _events(context, keys, settings.namespace) if event not in seen]
+            if found or not (seen or watch):
+                _show(found, output)
+            seen |= set(found)
+            if not watch:
+                return
+            await asyncio.sleep(POLL_SECONDS)
+
+    settings.run(work)
+
+
+async def _events(context: LocalContext, keys: Sequence[ObjectKey], namespace: str) -> Iterable[Event]:
+    store = await context.store()
+    if not keys:
+        return [event for event in await store.events() if event.key.namespace == namespace]
+    return sorted([event for key in keys for event in await store.events(key)], key=lambda event: event.last)
+
+
+def _show(found: Sequence[Event], output: str) -> None:
+    if output == "json":
+        for event in found:
+            click.echo(json.dumps(event_record(event)))
+    elif found:
+        print_table(HEADERS, [event_row(event) for event in found], wrap=True)
+    else:
+        click.echo("no events", err=True)
+
+
+def event_row(event: Event) -> tuple[str, ...]:
+    """The cells of the table."""
+    times = f" (x{event.count})" if event.count > 1 else ""
+    return (age(event.last), event.type, event.reason, str(event.key), event.message + times)
+
+
+def event_record(event: Event) -> dict[str, Any]:
+    """The JSON form."""
+    return {
+        "object": {"kind": event.key.kind, "namespace": event.key.namespace, "name": event.key.name, "uid": event.uid},
+        "type": event.type,
+        "reason": event.reason,
+        "message": event.message,
+        "firstTimestamp": event.first.isoformat(),
+        "lastTimestamp": event.last.isoformat(),
+        "count": event.count,
+    }

@@ -1,0 +1,111 @@
+"""`matrix logs`: what the processes wrote."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from matrix_cli.follow import Tail
+from matrix_cli.references import Selection, read_keys
+from matrix_cli.settings import Command, Settings, pass_settings
+from matrix_cli.suggestions import not_found
+from matrix_client.context import LocalContext
+from matrix_client.errors import UsageError
+from matrix_crds.keys import ObjectKey
+from matrix_store.errors import NotFound
+from matrix_store.port import StoredObject
+
+CONTROLLER = "controller"
+POLL_SECONDS = 0.25
+
+
+@click.command(cls=Command)
+@click.argument("subject", metavar="KIND/NAME|controller")
+@click.option("-c", "--component", metavar="NAME", help="Only this one, or those whose names contain it; `--list` names them.")
+@click.option("--list", "only_list", is_flag=True, help="Only name the components and their files.")
+@click.option("-f", "--follow", is_flag=True, help="Go on as more is written.")
+@click.option("--tail", "lines", type=click.IntRange(min=0), default=100, show_default=True, help="The last lines of each component.")
+@pass_settings
+def logs(settings: Settings, subject: str, component: str | None, only_list: bool, follow: bool, lines: int) -> None:
+    """Show the logs of an object or of the controller.
+
+    Of a ModelDeployment those of its replicas, with the engine's own lines; of a MatrixCluster those of Ray's parts.
+    """
+
+    async def work(context: LocalContext) -> None:
+        files = _choose(await _files(context, subject, settings.namespace), component, subject)
+        if only_list:
+            for name, path in files.items():
+                click.echo(f"{name}  {path}")
+        else:
+            await _show(files, lines, follow)
+
+    settings.run(work)
+
+
+async def _files(context: LocalContext, subject: str, namespace: str) -> Mapping[str, Path]:
+    if subject == CONTROLLER:
+        return {CONTROLLER: context.home.controller_log}
+    key = read_keys([subject], namespace)[0]
+    stored = await _get(context, key)
+    if key.kind == "MatrixCluster":
+        return _parts_of_ray(_cluster_files(context, stored))
+    cluster = await _get(context, ObjectKey("MatrixCluster", key.namespace, stored.raw["spec"]["clusterRef"]["name"]))
+    return _replicas(_cluster_files(context, cluster), key)
+
+
+async def _get(context: LocalContext, key: ObjectKey) -> StoredObject:
+    store = await context.store()
+    try:
+        return await store.get(key)
+    except NotFound as error:
+        raise await not_found(store, Selection(*key)) from error
+
+
+def _cluster_files(context: LocalContext, cluster: StoredObject) -> Mapping[str, Path]:
+    from matrix_cli.local_backend import cluster_logs
+
+    return cluster_logs(context.home, cluster.uid)
+
+
+def _parts_of_ray(files: Mapping[str, Path]) -> dict[str, Path]:
+    """Everything but the models' replicas: those are their deployments'."""
+    return {name: path for name, path in files.items() if "mx-md-" not in name}
+
+
+def _replicas(files: Mapping[str, Path], key: ObjectKey) -> dict[str, Path]:
+    """The replicas of one deployment, newest last, under their own short names. The application is mx-md-NAME."""
+    mark = f"mx-md-{key.name}_"
+    found = [(name, path) for name, path in files.items() if mark in f"{name}_"]
+    found.sort(key=lambda item: item[1].stat().st_mtime if item[1].exists() else 0.0)
+    return {f"replica/{name.rsplit('_', 1)[-1]}": path for name, path in found}
+
+
+def _choose(files: Mapping[str, Path], component: str | None, subject: str) -> Mapping[str, Path]:
+    """Those of `component`. Raises UsageError, NotFound."""
+    present = {name: path for name, path in files.items() if path.exists()}
+    if not present:
+        raise NotFound(
+            f"{subject} has no logs yet; see `matrix why {subject}`" if subject != CONTROLLER else "the controller has no log yet"
+        )
+    if component is None:
+        return present
+    chosen = {name: path for name, path in present.items() if name == component} or {n: p for n, p in present.items() if component in n}
+    if not chosen:
+        raise UsageError(f"{subject} has no component {component!r}; there is {', '.join(present)}")
+    return chosen
+
+
+async def _show(files: Mapping[str, Path], lines: int, follow: bool) -> None:
+    """The last lines of each file, then what is added. Several files: each line says whose it is."""
+    tails = {f"[{name}] " if len(files) > 1 else "": Tail(path, lines) for name, path in files.items()}
+    while True:
+        for prefix, tail in tails.items():
+            for line in tail.new_lines():
+                click.echo(prefix + line)
+        if not follow:
+            return
+        await asyncio.sleep(POLL_SECONDS)

@@ -1,0 +1,55 @@
+"""`matrix up`: the one command from a manifest to something that answers."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from matrix_cli.settings import Command, Settings, pass_settings
+from matrix_cli.times import Duration, span
+from matrix_cli.waiting import output_option, wait_on_screen
+from matrix_client.context import LocalContext
+from matrix_client.endpoints import served_name
+from matrix_client.goals import ConditionIs
+from matrix_store.port import StoredObject
+
+
+@click.command(cls=Command)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--timeout", type=Duration(), default="30m", show_default=True, help="How long to wait; then exit code 4.")
+@output_option
+@pass_settings
+def up(settings: Settings, files: tuple[Path, ...], timeout: float, output: str) -> None:
+    """Apply manifests and wait until everything is ready.
+
+    Ends early when something only you can change stands in the way. Ctrl-C ends the waiting; what was started goes on.
+    """
+    begun = time.monotonic()
+
+    async def work(context: LocalContext) -> list[StoredObject]:
+        from matrix_client.manifests import apply_manifests, read_manifests
+
+        applied = await apply_manifests(await context.store(), read_manifests(files), settings.namespace)
+        keys = [stored.key for stored, _ in applied]
+        names = " ".join(map(str, keys))
+        go_on = [f"matrix wait {names}", "matrix get", f"matrix down {names}"]
+        if output == "text":
+            for stored, result in applied:
+                click.echo(f"{stored.key} {result}", err=True)
+        await wait_on_screen(context, dict.fromkeys(keys, ConditionIs()), timeout=timeout, output=output, go_on=go_on)
+        return [stored for stored, _ in applied]
+
+    ready = settings.run(work)
+    seconds = time.monotonic() - begun
+    click.echo(json.dumps({"result": "Ready", "seconds": round(seconds, 3)}) if output == "json" else _farewell(ready, seconds))
+
+
+def _farewell(ready: Sequence[StoredObject], seconds: float) -> str:
+    """What is there now and what to do with it."""
+    text = f"ready in {span(seconds)}"
+    model = next((stored for stored in ready if stored.key.kind == "ModelDeployment"), None)
+    return f'{text}; ask it: matrix chat {served_name(model)} "Hello"' if model else text

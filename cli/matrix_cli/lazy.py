@@ -1,0 +1,49 @@
+"""A group whose commands are imported when they are called, so that `matrix get` loads what `get` needs and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import click
+
+
+class Entry(NamedTuple):
+    """A command that is not imported yet."""
+
+    section: str
+    module: str
+    summary: str
+    """What the group's help page says; a test compares it with the command's own help."""
+
+
+class LazyGroup(click.Group):
+    """`entries` maps a command's name to where it is; the module has it as an attribute of that name."""
+
+    def __init__(self, *args: Any, entries: Mapping[str, Entry], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._entries = entries
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self._entries)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = self._entries.get(cmd_name)
+        if entry is None:
+            return None
+        command: click.Command = getattr(import_module(entry.module), cmd_name)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in self._entries and not name.startswith("-"):
+            close = get_close_matches(name, self._entries, n=1)
+            ctx.fail(f"no command {name!r}; did you mean {close[0]!r}?" if close else f"no command {name!r}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for section in dict.fromkeys(entry.section for entry in self._entries.values()):
+            with formatter.section(section):
+                formatter.write_dl([(name, entry.summary) for name, entry in self._entries.items() if entry.section == section])

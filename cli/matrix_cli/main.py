@@ -1,0 +1,75 @@
+"""`matrix`: the command line. This module stays light; a command's own module is imported when the command is called."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from matrix_cli.exits import Exit
+from matrix_cli.lazy import Entry, LazyGroup
+from matrix_cli.settings import common_options, write_options
+
+ENTRIES = {
+    "up": Entry("Run", "matrix_cli.commands.up", "Apply manifests and wait until everything is ready."),
+    "down": Entry("Run", "matrix_cli.commands.down", "Delete objects and wait until nothing of them is left."),
+    "chat": Entry("Run", "matrix_cli.commands.chat", "Ask a model and print its answer."),
+    "get": Entry("Look", "matrix_cli.commands.get", "List objects."),
+    "describe": Entry("Look", "matrix_cli.commands.describe", "Show everything that is known about an object."),
+    "why": Entry("Look", "matrix_cli.commands.why", "Say in plain words why an object is not ready, and what to do."),
+    "events": Entry("Look", "matrix_cli.commands.events", "Show what happened."),
+    "logs": Entry("Look", "matrix_cli.commands.logs", "Show the logs of an object or of the controller."),
+    "apply": Entry("Change", "matrix_cli.commands.apply", "Create or change what manifests declare, without waiting."),
+    "delete": Entry("Change", "matrix_cli.commands.delete", "Delete objects."),
+    "wait": Entry("Change", "matrix_cli.commands.wait", "Wait until objects are as wanted."),
+    "controller": Entry("Change", "matrix_cli.commands.controller", "Run, look at or stop the controller."),
+}
+
+
+class Root(LazyGroup):
+    """The top command: its help names the exit codes, its errors are one line."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params = [*self.params, *common_options()]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_commands(ctx, formatter)
+        write_options(ctx, formatter, "Options", self.get_params(ctx))
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(int(code)), code.text) for code in Exit])
+
+    def main(self, args: Any = None, prog_name: str | None = None, *rest: Any, **extra: Any) -> NoReturn:
+        """Run a command line and exit with its code. Never lets an exception through, but for --debug."""
+        extra["standalone_mode"] = False
+        given = list(sys.argv[1:] if args is None else args)
+        try:
+            result = super().main(given, prog_name, *rest, **extra)
+        except BaseException as error:
+            from matrix_cli.failure import report
+
+            result = report(error, debug="--debug" in given)
+        sys.exit(result if isinstance(result, int) else Exit.OK)
+
+
+def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        from matrix_cli.versions import version_lines
+
+        click.echo("\n".join(version_lines()))
+        ctx.exit()
+
+
+@click.group(cls=Root, entries=ENTRIES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the versions and exit.")
+def matrix() -> None:
+    """Data-centric AI experiments on Ray: one manifest, a cluster, models that answer.
+
+    Try `matrix up examples/quickstart.yaml`, then `matrix chat smollm2 "Hello"`.
+    """
+
+
+def main() -> NoReturn:
+    """The entry point of the `matrix` script."""
+    matrix.main(prog_name="matrix")

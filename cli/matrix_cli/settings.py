@@ -1,0 +1,86 @@
+"""The options that every command has, before or after its name, and what they open."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from matrix_client.context import LOCAL, LocalContext, open_context
+from matrix_crds.constants import DEFAULT_NAMESPACE
+
+T = TypeVar("T")
+
+
+@dataclass
+class Settings:
+    """The common options as given."""
+
+    namespace: str = DEFAULT_NAMESPACE
+    context: str = LOCAL
+    home: str | None = None
+    debug: bool = False
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[LocalContext]:
+        """The context of the options, closed after the block."""
+        context = open_context(self.context, self.home)
+        try:
+            yield context
+        finally:
+            await context.close()
+
+    def run(self, work: Callable[[LocalContext], Coroutine[Any, Any, T]]) -> T:
+        """Run a command's work on an open context."""
+
+        async def session() -> T:
+            async with self.open() as context:
+                return await work(context)
+
+        return asyncio.run(session())
+
+
+def _store(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+    """Keep an option that was given; one that was not leaves what stood before the command's name."""
+    settings = ctx.ensure_object(Settings)
+    if value is not None and value is not False:
+        setattr(settings, str(parameter.name), value)
+
+
+def common_options() -> list[click.Parameter]:
+    """Fresh copies of the common options."""
+    return [
+        click.Option(["-n", "--namespace"], metavar="NAME", expose_value=False, callback=_store, help="The namespace (default: default)."),
+        click.Option(["--context"], metavar="NAME", expose_value=False, callback=_store, help="Where the objects live (default: local)."),
+        click.Option(["--home"], metavar="DIR", expose_value=False, callback=_store, help="The state directory (default: $MATRIX_HOME)."),
+        click.Option(["--debug"], is_flag=True, expose_value=False, callback=_store, help="Show the trace of an error."),
+    ]
+
+
+class Command(click.Command):
+    """A command with the common options, which its help lists apart from its own."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._common = common_options()
+        self.params = [*self.params, *self._common]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        own = [p for p in self.get_params(ctx) if p not in self._common]
+        write_options(ctx, formatter, "Options", own)
+        write_options(ctx, formatter, "Common options", self._common)
+
+
+def write_options(ctx: click.Context, formatter: click.HelpFormatter, title: str, params: list[click.Parameter]) -> None:
+    """One section of options of a help page."""
+    records = [record for p in params if (record := p.get_help_record(ctx)) is not None]
+    if records:
+        with formatter.section(title):
+            formatter.write_dl(records)
+
+
+pass_settings = click.make_pass_decorator(Settings, ensure=True)

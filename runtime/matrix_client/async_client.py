@@ -1,0 +1,171 @@
+"""`AsyncMatrix`: everything a script does with Matrix, asynchronous. `Matrix` (sync_client.py) is a facade over it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
+
+from matrix_client import goals
+from matrix_client.context import LOCAL, Context, open_context
+from matrix_client.manifests import apply_manifests, in_namespace, read_manifests
+from matrix_client.wait import OnProgress, wait_for
+from matrix_crds import registry
+from matrix_crds.base import Resource
+from matrix_crds.constants import DEFAULT_NAMESPACE
+from matrix_crds.keys import ObjectKey
+from matrix_store.port import Event
+
+if TYPE_CHECKING:
+    from matrix_client.answers import ChatAnswer, ChatDelta
+    from matrix_client.chat import Messages
+    from matrix_client.http import Http
+
+R = TypeVar("R", bound=Resource)
+Subject = Resource | ObjectKey
+"""An object, or which one."""
+
+WAIT_SECONDS = 900.0
+CHAT_SECONDS = 600.0
+
+
+class AsyncMatrix:
+    """A client of one store. Use as `async with AsyncMatrix() as matrix:`, or call `close()`.
+
+    Every method raises ClientError (errors.py), StoreError (matrix_store.errors) or ManifestError (matrix_crds.errors); the text is
+    one line that says what to do.
+    """
+
+    def __init__(self, context: str | Context = LOCAL, *, home: str | Path | None = None, namespace: str = DEFAULT_NAMESPACE) -> None:
+        """`context`: "local", the state directory of this machine (`home`, default $MATRIX_HOME or ~/.local/state/matrix)."""
+        self.context: Context = open_context(context, home) if isinstance(context, str) else context
+        self.namespace = namespace
+        self._http: Http | None = None
+
+    @overload
+    async def apply(self, manifest: R) -> R: ...
+    @overload
+    async def apply(self, manifest: Mapping[str, Any]) -> Resource: ...
+    @overload
+    async def apply(self, manifest: str | Path) -> list[Resource]: ...
+    async def apply(self, manifest: Resource | Mapping[str, Any] | str | Path) -> Resource | list[Resource]:
+        """Create or change what a manifest declares: an object, its wire form, or a file (all of it or nothing). Starts the controller."""
+        store = await self.context.store()
+        if isinstance(manifest, (str, Path)):
+            applied = await apply_manifests(store, read_manifests([Path(manifest)]), self.namespace)
+        else:
+            applied = [await store.apply(_wire(manifest, self.namespace))]
+        await self.context.ensure_controller()
+        resources = [stored.resource for stored, _ in applied]
+        return resources if isinstance(manifest, (str, Path)) else resources[0]
+
+    @overload
+    async def get(self, kind: type[R], name: str) -> R: ...
+    @overload
+    async def get(self, kind: str, name: str) -> Resource: ...
+    async def get(self, kind: type[Resource] | str, name: str) -> Resource:
+        """One object, as it is now. Raises NotFound."""
+        store = await self.context.store()
+        return (await store.get(ObjectKey(_kind_name(kind), self.namespace, name))).resource
+
+    @overload
+    async def list(self, kind: type[R]) -> list[R]: ...
+    @overload
+    async def list(self, kind: str) -> list[Resource]: ...
+    async def list(self, kind: type[R] | str) -> list[R] | list[Resource]:
+        """All of a kind in the namespace, by name."""
+        store = await self.context.store()
+        found = [stored.resource for stored in await store.list(_kind_name(kind), self.namespace)]
+        return cast("list[R]", found) if isinstance(kind, type) else found
+
+    async def wait(
+        self,
+        subject: Subject,
+        for_: str = "condition=Ready",
+        *,
+        timeout: float | None = WAIT_SECONDS,
+        on_progress: OnProgress | None = None,
+    ) -> Resource | None:
+        """Wait until `for_` holds: condition=TYPE, condition=TYPE=False, or delete (returns None then).
+
+        Raises WaitTimeout after `timeout` seconds; NeedsUser at once when it can't come true before the user changes something.
+        """
+        key, goal = _key(subject), goals.parse(for_)
+        store = await self.context.store()
+        found = await wait_for(store, {key: goal}, timeout=timeout, on_progress=on_progress, keep_running=self.context.ensure_controller)
+        stored = found[key]
+        return None if stored is None or isinstance(goal, goals.Deleted) else stored.resource
+
+    async def delete(
+        self, subject: Subject, *, wait: bool = True, timeout: float | None = WAIT_SECONDS, on_progress: OnProgress | None = None
+    ) -> None:
+        """Delete an object and wait until it is confirmed that nothing of it is left. Raises NotFound, WaitTimeout."""
+        key = _key(subject)
+        store = await self.context.store()
+        left = await store.delete(key)
+        if left is None:
+            return
+        await self.context.ensure_controller()
+        if wait:
+            await self.wait(key, "delete", timeout=timeout, on_progress=on_progress)
+
+    async def events(self, subject: Subject | None = None) -> Sequence[Event]:
+        """What happened to one object, or to all; oldest first."""
+        store = await self.context.store()
+        return await store.events(None if subject is None else _key(subject))
+
+    @overload
+    async def chat(
+        self, model: str, messages: Messages, *, stream: Literal[False] = False, timeout: float = ..., **params: Any
+    ) -> ChatAnswer: ...
+    @overload
+    async def chat(
+        self, model: str, messages: Messages, *, stream: Literal[True], timeout: float = ..., **params: Any
+    ) -> AsyncIterator[ChatDelta]: ...
+    async def chat(
+        self, model: str, messages: Messages, *, stream: bool = False, timeout: float = CHAT_SECONDS, **params: Any
+    ) -> ChatAnswer | AsyncIterator[ChatDelta]:
+        """Ask a model, straight at a replica. `params` are OpenAI's (temperature, max_tokens, ...), sent as given.
+
+        `timeout` (seconds) bounds each wait for the replica. With `stream`, pieces come as they are made. Raises NotFound, NotReady,
+        Unreachable, RequestTimeout, Refused.
+        """
+        from matrix_client import chat, endpoints
+        from matrix_client.http import Http
+
+        if self._http is None:
+            self._http = Http()
+
+        async def locate() -> endpoints.Target:
+            return await endpoints.find(self.context, self.namespace, model)
+
+        if stream:
+            return chat.stream(self._http, locate, messages, params, timeout)
+        return await chat.complete(self._http, locate, messages, params, timeout)
+
+    async def close(self) -> None:
+        """Let go of the store and of open connections."""
+        if self._http is not None:
+            await self._http.close()
+            self._http = None
+        await self.context.close()
+
+    async def __aenter__(self) -> AsyncMatrix:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+
+def _wire(manifest: Resource | Mapping[str, Any], namespace: str) -> dict[str, Any]:
+    return manifest.to_wire() if isinstance(manifest, Resource) else in_namespace(dict(manifest), namespace)
+
+
+def _key(subject: Subject) -> ObjectKey:
+    return subject if isinstance(subject, ObjectKey) else subject.key
+
+
+def _kind_name(kind: type[Resource] | str) -> str:
+    """The kind's name from its class, name, plural or short name. Raises UnknownKind."""
+    return registry.lookup(kind).kind if isinstance(kind, str) else kind.__name__

@@ -1,0 +1,80 @@
+"""Where the objects live and who works on them. `local`: the SQLite store of the state directory and its controller process."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from matrix_client.errors import NotReady, UsageError
+from matrix_store.port import Store, StoredObject
+
+if TYPE_CHECKING:
+    from matrix_store.home import Home
+
+LOCAL = "local"
+
+
+class Context(Protocol):
+    """What a client needs of the place it talks to."""
+
+    async def store(self) -> Store:
+        """The store, opened on first use."""
+        ...
+
+    def client_token(self, cluster: StoredObject) -> str:
+        """The token that the cluster's replicas ask for. Raises NotReady."""
+        ...
+
+    async def ensure_controller(self) -> None:
+        """Make sure that somebody works on the objects. Raises ControllerFailed."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class LocalContext:
+    """This machine: the state directory, and a controller process that is started when it is needed."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self._store: Store | None = None
+
+    async def store(self) -> Store:
+        from matrix_store.sqlite import SqliteStore
+
+        if self._store is None:
+            self._store = await SqliteStore.open(self.home.database)
+        return self._store
+
+    def client_token(self, cluster: StoredObject) -> str:
+        path = self.home.cluster(cluster.uid) / "secrets" / "client-token"
+        try:
+            return path.read_text().strip()
+        except OSError as error:
+            message = f"its client token can't be read ({path}: {error.strerror}); see `matrix why {cluster.key}`"
+            raise NotReady(cluster.key, "", message) from error
+
+    async def ensure_controller(self) -> None:
+        from matrix_client.controller import ensure_running
+
+        await ensure_running(self.home)
+
+    async def close(self) -> None:
+        if self._store is not None:
+            await self._store.close()
+            self._store = None
+
+
+def resolve_home(home: str | Path | None) -> Home:
+    """The state directory: `home`, else as Home.resolve says ($MATRIX_HOME, ...)."""
+    from matrix_store.home import Home
+
+    return Home.resolve() if home is None else Home.resolve(os.environ | {"MATRIX_HOME": str(home)})
+
+
+def open_context(name: str = LOCAL, home: str | Path | None = None) -> LocalContext:
+    """The context of that name. Raises UsageError for one that this version does not have."""
+    if name != LOCAL:
+        raise UsageError(f"no context {name!r} in this version; use {LOCAL!r}")
+    return LocalContext(resolve_home(home))

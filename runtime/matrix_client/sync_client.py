@@ -1,0 +1,145 @@
+"""`Matrix`: the client for ordinary scripts. Each call runs on an event loop in a thread of its own, so it also works in notebooks."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+from matrix_client.async_client import CHAT_SECONDS, WAIT_SECONDS, AsyncMatrix, Subject
+from matrix_client.context import LOCAL, Context
+from matrix_client.wait import OnProgress
+from matrix_crds.base import Resource
+from matrix_crds.constants import DEFAULT_NAMESPACE
+from matrix_store.port import Event
+
+if TYPE_CHECKING:
+    from matrix_client.answers import ChatAnswer, ChatDelta
+    from matrix_client.chat import Messages
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Resource)
+
+
+class _Loop:
+    """An event loop in a background thread. The caller's Ctrl-C cancels what runs there for it."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="matrix-client", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def iterate(self, pieces: AsyncIterator[T]) -> Iterator[T]:
+        """The pieces one by one; the source is closed when the reader stops early."""
+        try:
+            while (piece := self.run(_next(pieces))) is not None:
+                yield piece
+        finally:
+            self.run(_close(pieces))
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _next(pieces: AsyncIterator[T]) -> T | None:
+    return await anext(pieces, None)
+
+
+async def _close(pieces: AsyncIterator[Any]) -> None:
+    close = getattr(pieces, "aclose", None)
+    if close is not None:
+        await close()
+
+
+class Matrix:
+    """A client of one store. Use as `with Matrix() as matrix:`, or call `close()`. Methods and errors are those of AsyncMatrix."""
+
+    def __init__(self, context: str | Context = LOCAL, *, home: str | Path | None = None, namespace: str = DEFAULT_NAMESPACE) -> None:
+        """`context`: "local", the state directory of this machine (`home`, default $MATRIX_HOME or ~/.local/state/matrix)."""
+        self._matrix = AsyncMatrix(context, home=home, namespace=namespace)
+        self._loop = _Loop()
+
+    @overload
+    def apply(self, manifest: R) -> R: ...
+    @overload
+    def apply(self, manifest: Mapping[str, Any]) -> Resource: ...
+    @overload
+    def apply(self, manifest: str | Path) -> list[Resource]: ...
+    def apply(self, manifest: Any) -> Any:
+        """Create or change what a manifest declares: an object, its wire form, or a file (all of it or nothing). Starts the controller."""
+        return self._loop.run(self._matrix.apply(manifest))
+
+    @overload
+    def get(self, kind: type[R], name: str) -> R: ...
+    @overload
+    def get(self, kind: str, name: str) -> Resource: ...
+    def get(self, kind: Any, name: str) -> Any:
+        """One object, as it is now. Raises NotFound."""
+        return self._loop.run(self._matrix.get(kind, name))
+
+    @overload
+    def list(self, kind: type[R]) -> list[R]: ...
+    @overload
+    def list(self, kind: str) -> list[Resource]: ...
+    def list(self, kind: Any) -> Any:
+        """All of a kind in the namespace, by name."""
+        return self._loop.run(self._matrix.list(kind))
+
+    def wait(
+        self,
+        subject: Subject,
+        for_: str = "condition=Ready",
+        *,
+        timeout: float | None = WAIT_SECONDS,
+        on_progress: OnProgress | None = None,
+    ) -> Resource | None:
+        """Wait until `for_` holds: condition=TYPE, condition=TYPE=False, or delete. `on_progress` is called in another thread."""
+        return self._loop.run(self._matrix.wait(subject, for_, timeout=timeout, on_progress=on_progress))
+
+    def delete(
+        self, subject: Subject, *, wait: bool = True, timeout: float | None = WAIT_SECONDS, on_progress: OnProgress | None = None
+    ) -> None:
+        """Delete an object and wait until it is confirmed that nothing of it is left. Raises NotFound, WaitTimeout."""
+        self._loop.run(self._matrix.delete(subject, wait=wait, timeout=timeout, on_progress=on_progress))
+
+    def events(self, subject: Subject | None = None) -> Sequence[Event]:
+        """What happened to one object, or to all; oldest first."""
+        return self._loop.run(self._matrix.events(subject))
+
+    @overload
+    def chat(
+        self, model: str, messages: Messages, *, stream: Literal[False] = False, timeout: float = ..., **params: Any
+    ) -> ChatAnswer: ...
+    @overload
+    def chat(
+        self, model: str, messages: Messages, *, stream: Literal[True], timeout: float = ..., **params: Any
+    ) -> Iterator[ChatDelta]: ...
+    def chat(self, model: str, messages: Messages, *, stream: bool = False, timeout: float = CHAT_SECONDS, **params: Any) -> Any:
+        """Ask a model, straight at a replica. `params` are OpenAI's (temperature, max_tokens, ...), sent as given."""
+        if stream:
+            return self._loop.iterate(self._loop.run(self._matrix.chat(model, messages, stream=True, timeout=timeout, **params)))
+        return self._loop.run(self._matrix.chat(model, messages, timeout=timeout, **params))
+
+    def close(self) -> None:
+        """Let go of the store, of open connections and of the thread."""
+        self._loop.run(self._matrix.close())
+        self._loop.close()
+
+    def __enter__(self) -> Matrix:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
