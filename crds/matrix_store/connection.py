@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,16 @@ Row = tuple[Any, ...]
 class Connection:
     """An open state file. May be used from any thread, by one at a time. Every method raises StoreErrors only."""
 
-    def __init__(self, path: Path, busy_seconds: float = BUSY_SECONDS) -> None:
-        """Open the file; create it, with its directory, when it is not there. Raises Unavailable, Busy, Full, Corrupt."""
+    def __init__(self, path: Path, busy_seconds: float = BUSY_SECONDS, local: Callable[[Path], bool] = is_local) -> None:
+        """Open the file; create it, with its directory, when it is not there. `local`: whether a directory is on a local disk.
+        Raises Unavailable, Busy, Full, Corrupt."""
         self.path = path
         make_directory(path.parent)
+        self._wal = local(path.parent)
         if not path.exists():
             from matrix_store.creation import create  # once in a lifetime; opening is on the way of every command
 
-            create(path)
+            create(path, wal=self._wal)
         _refuse_what_is_no_database(path)
         with translated(path):
             self._db = sqlite3.connect(
@@ -98,7 +100,6 @@ class Connection:
                 raise
 
     def _prepare(self) -> None:
-        self._wal = is_local(self.path)
         self._durable: bool | None = None
         self._refuse_foreign()
         self._db.execute(f"PRAGMA journal_mode = {'WAL' if self._wal else 'DELETE'}").fetchall()

@@ -10,19 +10,18 @@ from tempfile import TemporaryDirectory
 from matrix_store import schema
 from matrix_store.errors import Full
 from matrix_store.faults import creation_error, translated
-from matrix_store.filesystem import is_local
 
 FILE_MODE = 0o600
 """SQLite gives its side files (-wal, -shm, -journal) the same mode."""
 
 
-def create(path: Path) -> None:
-    """Create an empty store; one that has appeared meanwhile is left as it is. Raises Unavailable, Full."""
+def create(path: Path, *, wal: bool) -> None:
+    """Create an empty store, in WAL mode or with a rollback journal; one that has appeared meanwhile is left as it is. Raises Unavailable, Full."""
     try:
         with TemporaryDirectory(prefix=".new-", dir=path.parent, ignore_cleanup_errors=True) as directory:
             fresh = Path(directory) / path.name
             fresh.touch(FILE_MODE)
-            _fill(fresh, wal=is_local(path.parent))
+            _fill(fresh, wal=wal)
             _publish(fresh, path)
     except OSError as error:
         raise creation_error(error, path) from error

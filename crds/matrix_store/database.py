@@ -8,6 +8,7 @@ from pathlib import Path
 
 from matrix_store.connection import BUSY_SECONDS, Connection
 from matrix_store.events import Events
+from matrix_store.filesystem import is_local
 from matrix_store.lock import ControllerLock
 from matrix_store.objects import Objects
 from matrix_store.validation import Validator, model_validator
@@ -24,9 +25,10 @@ class Database:
         validator: Callable[[], Validator] = model_validator,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         busy_seconds: float = BUSY_SECONDS,
+        local: Callable[[Path], bool] = is_local,
     ) -> None:
         """Open it; create it, with its directory, when it is not there."""
-        self.connection = Connection(path, busy_seconds)
+        self.connection = Connection(path, busy_seconds, local)
         self.objects = Objects(self.connection, validator, clock)
         self.events = Events(self.connection)
 

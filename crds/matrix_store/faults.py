@@ -11,8 +11,8 @@ from pathlib import Path
 
 from matrix_store.errors import Busy, Corrupt, Full, Unavailable
 
-_LITTLE_SPACE = 1 << 20
-"""Bytes. With less than that an unexplained write error is put down to the full disk."""
+_LITTLE_SPACE = 1 << 16
+"""Bytes: SQLite's shared memory file alone takes 32 kB. With less than this an unexplained error is put down to the full disk."""
 
 
 @contextmanager
@@ -33,8 +33,8 @@ def store_error(error: sqlite3.Error, path: Path) -> Unavailable:
         return corrupt(path, str(error))
     if name == "SQLITE_FULL" or (name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")) and _disk_is_full(path)):
         return Full(f"no room to write {path}: free some space on its disk (or quota)")
-    if name.startswith("SQLITE_READONLY"):
-        return Unavailable(f"{path} can't be written to: check its owner and mode, and those of its directory")
+    if name.startswith("SQLITE_READONLY") or _disk_is_read_only(path):
+        return Unavailable(f"{path} can't be written to: check its owner and mode, those of its directory, and that its disk is not read-only")
     if name.startswith("SQLITE_CANTOPEN"):
         return Unavailable(f"{path} can't be opened: check that it is a file of yours and that its directory can be written to")
     return Unavailable(f"{path} can't be used ({name or type(error).__name__}: {error}): check the disk it is on")
@@ -60,3 +60,10 @@ def _disk_is_full(path: Path) -> bool:
     except OSError:
         return False
     return state.f_bavail * state.f_frsize < _LITTLE_SPACE
+
+
+def _disk_is_read_only(path: Path) -> bool:
+    try:
+        return bool(os.statvfs(path.parent).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False

@@ -96,8 +96,8 @@ class SqliteStore:
 
     async def close(self) -> None:
         if not self._closed:
+            self._closed = True  # first: no watcher may poll behind the close
             await self._call(self._database.close)
-            self._closed = True
             self._thread.shutdown(wait=False)
             self._wake()
 
