@@ -36,11 +36,11 @@ def _as_text(value: object) -> object:
 
 
 Cpu = Annotated[
-    str, BeforeValidator(_as_text), Field(pattern=patterns.CPU.regex, min_length=1, max_length=20, json_schema_extra=_INT_OR_STRING)
+    str, Field(pattern=patterns.CPU.regex, min_length=1, max_length=20, json_schema_extra=_INT_OR_STRING), BeforeValidator(_as_text)
 ]
 """Cores: 4, "0.5", "500m"."""
 Memory = Annotated[
-    str, BeforeValidator(_as_text), Field(pattern=patterns.MEMORY.regex, min_length=1, max_length=20, json_schema_extra=_INT_OR_STRING)
+    str, Field(pattern=patterns.MEMORY.regex, min_length=1, max_length=20, json_schema_extra=_INT_OR_STRING), BeforeValidator(_as_text)
 ]
 """Bytes, nearly always with a suffix: "8Gi". `memory: 8` (eight bytes) is always a mistake and is refused."""
 
