@@ -130,4 +130,3 @@ def serve(ray: FakeRay) -> Iterator[FakeRay]:
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
-

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Callable
 
 from matrix_crds.keys import ObjectKey
 from matrix_operator.engines.pulse import Pulse
@@ -27,12 +28,19 @@ IDLE_EXIT_SECONDS = 10.0
 class Engine:
     """Feeds the controller from the store's watch, and keeps the clusters' pulse."""
 
-    def __init__(self, store: Store, backends: Backends, metrics: ControllerMetrics, hook: StepHook = no_hook) -> None:
+    def __init__(
+        self,
+        store: Store,
+        backends: Backends,
+        metrics: ControllerMetrics,
+        hook: StepHook = no_hook,
+        may_act: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._store = store
         self._metrics = metrics
         self._http = HttpClient()
         self._queue = WorkQueue(time.monotonic, random.Random())
-        self.controller = Controller(store, backends, self._http, metrics, self._queue.add, hook=hook)
+        self.controller = Controller(store, backends, self._http, metrics, self._queue.add, hook=hook, may_act=may_act)
         self._pulse = Pulse(self.controller, backends, self._http, self._queue.add)
         self._known: dict[ObjectKey, tuple[int, str]] = {}
         self._synced = asyncio.Event()

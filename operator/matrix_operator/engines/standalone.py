@@ -19,14 +19,14 @@ from matrix_operator.backends.local.backend import LocalBackend
 from matrix_operator.engines.loop import Engine
 from matrix_operator.metrics import ControllerMetrics
 from matrix_operator.reconcile.controller import BackendChoice, Backends, StepHook, no_hook
+from matrix_store.database import Database
 from matrix_store.errors import LockedElsewhere, StoreError
 from matrix_store.home import Home
-from matrix_store.lock import ControllerLock
+from matrix_store.lock import HEARTBEAT_SECONDS, ControllerLock
 from matrix_store.sqlite import SqliteStore
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT_SECONDS = 5.0
 EXIT_UNAVAILABLE = 5
 
 
@@ -38,20 +38,35 @@ def backends(home: Home) -> Backends:
 
 async def run(home: Home, hook: StepHook = no_hook) -> None:
     """Run the controller until it is told to stop (SIGTERM, SIGINT) or nothing is left. Raises StoreError."""
-    home.create()
-    lock = ControllerLock(home)
     metrics = ControllerMetrics()
-    lock.acquire(details={"metricsPort": metrics.serve()})
-    store = SqliteStore(home)
+    database = await asyncio.to_thread(Database, home.database)
+    lock = database.lock()
+    try:
+        await asyncio.to_thread(lock.acquire, {"metricsPort": metrics.serve()})
+        store = await SqliteStore.open(home.database)
+        try:
+            await _run_locked(lock, Engine(store, backends(home), metrics, hook, lock.safe_to_act))
+        finally:
+            await store.close()
+            with contextlib.suppress(StoreError):
+                lock.release()
+    finally:
+        database.close()
+
+
+async def _run_locked(lock: ControllerLock, engine: Engine) -> None:
+    """The engine, for as long as the lock is ours."""
+    stop = _stop_on_signals()
+    work = asyncio.create_task(engine.run(stop))
     beat = asyncio.create_task(_heartbeat(lock))
     try:
-        await Engine(store, backends(home), metrics, hook).run(_stop_on_signals())
+        done, _ = await asyncio.wait((work, beat), return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
     finally:
-        beat.cancel()
-        await asyncio.gather(beat, return_exceptions=True)
-        await store.close()
-        with contextlib.suppress(StoreError):
-            lock.release()
+        for task in (work, beat):
+            task.cancel()
+        await asyncio.gather(work, beat, return_exceptions=True)
 
 
 def _stop_on_signals() -> asyncio.Event:
@@ -63,10 +78,13 @@ def _stop_on_signals() -> asyncio.Event:
 
 
 async def _heartbeat(lock: ControllerLock) -> None:
+    """Raises LockedElsewhere when another controller has taken over."""
     while True:
         await asyncio.sleep(HEARTBEAT_SECONDS)
         try:
-            lock.heartbeat()
+            await asyncio.to_thread(lock.heartbeat)
+        except LockedElsewhere:
+            raise
         except StoreError as error:
             log.warning("the heartbeat could not be written: %s", error)
 

@@ -92,6 +92,7 @@ class Controller:
         wake: Callable[[ObjectKey], None],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         hook: StepHook = no_hook,
+        may_act: Callable[[], bool] = lambda: True,
     ) -> None:
         self._store = store
         self._backends = backends
@@ -100,6 +101,7 @@ class Controller:
         self._wake = wake
         self._clock = clock
         self._hook = hook
+        self._may_act = may_act
         self._views: dict[ObjectKey, ClusterView] = {}
         self._rejections: dict[str, tuple[str, datetime]] = {}
 
@@ -201,6 +203,8 @@ class Controller:
     ) -> tuple[StoredObject, ClusterOutcome]:
         outcome = ClusterOutcome()
         for step in steps:
+            if not self._may_act():
+                return stored, outcome.with_fault("this controller can't prove that it still holds the lock of the store")
             await self._hook(step, "before")
             try:
                 stored, outcome = await self._carry_out_step(step, stored, view, backend, outcome)

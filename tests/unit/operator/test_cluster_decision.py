@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.operator.builders import LAYOUT, NOW, accepted, cluster, deployment, ray, running, view
 
-from builders import LAYOUT, NOW, accepted, cluster, deployment, ray, running, view
 from matrix_crds.cluster import AllocationKind
 from matrix_operator.backends.port import NodePhase
 from matrix_operator.looks import Absent, Unknown

@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.unit.operator.builders import BEFORE, NOW, accepted, cluster, ray, running, state, view
 
-from builders import BEFORE, NOW, accepted, cluster, ray, running, state, view
 from matrix_crds.cluster import RayStatus
 from matrix_crds.reasons import ClusterReason
 from matrix_operator.backends.port import BackendRefusal, NodePhase, NodeState, Observation, Removal, RemovalState

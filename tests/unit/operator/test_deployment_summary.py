@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.unit.operator.builders import LAYOUT, NOW, accepted, cluster, deployment, ray, replica, view
 
-from builders import LAYOUT, NOW, accepted, cluster, deployment, ray, replica, view
 from matrix_crds.base import Condition
 from matrix_crds.cluster import MatrixCluster
 from matrix_crds.deployment import DeploymentAllocation, ModelDeployment, ModelDeploymentStatus
@@ -76,7 +76,7 @@ def test_ready_and_why(item: ModelDeployment, of: ClusterView | None, status: st
     "spec",
     [
         {"autoscale": {"max": 2}},
-        {"engine": {"external": {"provider": "OpenAI", "model": "x", "apiKey": {"secretKeyRef": {"name": "s", "key": "k"}}}}},
+        {"model": {}, "engine": {"external": {"provider": "OpenAI", "model": "x", "apiKey": {"secretKeyRef": {"name": "s", "key": "k"}}}}},
         {"model": {"source": "file:///m", "adapters": {"items": []}}, "engine": {"vllm": {}}},
     ],
 )

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray_server import FakeRay, serve
+from tests.fakes.ray_server import FakeRay, serve
+from tests.unit.operator.builders import ADDRESS, LAYOUT, accepted, deployment
 
-from builders import ADDRESS, LAYOUT, accepted, deployment
 from matrix_crds.deployment import DeploymentAllocation
 from matrix_operator import serve_schema
 from matrix_operator.errors import ForeignFault, ServeRejected
@@ -62,7 +62,9 @@ def test_no_secret_is_in_the_configuration() -> None:
 def test_a_new_attempt_another_scale_and_another_drain_are_live_edits() -> None:
     """What rolls all replicas (args, import_path, runtime_env, ray_actor_options) is the same before and after."""
     base = model_entry(deployment(), LAYOUT)
-    again = deployment().model_copy(update={"status": deployment().status.model_copy(update={"allocation": DeploymentAllocation(attempt=2)})})
+    again = deployment().model_copy(
+        update={"status": deployment().status.model_copy(update={"allocation": DeploymentAllocation(attempt=2)})}
+    )
     edits = [again, deployment(spec={"replicas": 3}), deployment(spec={"drainSeconds": 5})]
     for edited in (model_entry(item, LAYOUT) for item in edits):
         assert edited != base
