@@ -16,7 +16,8 @@ FILE_MODE = 0o600
 
 
 def create(path: Path, *, wal: bool) -> None:
-    """Create an empty store, in WAL mode or with a rollback journal; one that has appeared meanwhile is left as it is. Raises Unavailable, Full."""
+    """Create an empty store, in WAL mode or with a rollback journal. One that has appeared meanwhile is left as it is.
+    Raises Unavailable, Full."""
     try:
         with TemporaryDirectory(prefix=".new-", dir=path.parent, ignore_cleanup_errors=True) as directory:
             fresh = Path(directory) / path.name

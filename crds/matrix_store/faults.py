@@ -34,7 +34,9 @@ def store_error(error: sqlite3.Error, path: Path) -> Unavailable:
     if name == "SQLITE_FULL" or (name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")) and _disk_is_full(path)):
         return Full(f"no room to write {path}: free some space on its disk (or quota)")
     if name.startswith("SQLITE_READONLY") or _disk_is_read_only(path):
-        return Unavailable(f"{path} can't be written to: check its owner and mode, those of its directory, and that its disk is not read-only")
+        return Unavailable(
+            f"{path} can't be written to: check its owner and mode, those of its directory, and that its disk is not read-only"
+        )
     if name.startswith("SQLITE_CANTOPEN"):
         return Unavailable(f"{path} can't be opened: check that it is a file of yours and that its directory can be written to")
     return Unavailable(f"{path} can't be used ({name or type(error).__name__}: {error}): check the disk it is on")

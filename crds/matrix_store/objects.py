@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from matrix_crds.constants import API_VERSION, DEFAULT_NAMESPACE
+from matrix_crds.constants import API_VERSION
 from matrix_crds.keys import ObjectKey
 from matrix_store.connection import Connection
 from matrix_store.errors import Conflict, NotFound
@@ -81,23 +81,15 @@ class Objects:
             return old if old.deleting else self._store(_with_metadata(old.raw, deletionTimestamp=self._now()))
 
     def _apply(self, manifest: Raw, validate: Validator) -> Applied:
-        old = self._stored(manifest)
-        valid = validate(manifest, old)
+        # First by itself: until then not even its name can be relied upon.
+        valid = validate(manifest, None)
+        old = self.find(ObjectKey(valid["kind"], valid["metadata"]["namespace"], valid["metadata"]["name"]))
         if old is None:
             return self._store(_created(valid, self._now())), ApplyResult.CREATED
         if old.deleting:
             raise Conflict(f"{old.key} is being deleted: wait until it is gone, then apply again")
-        new = _merged(old.raw, valid)
+        new = _merged(old.raw, validate(manifest, old))
         return (old, ApplyResult.UNCHANGED) if new == old.raw else (self._store(new), ApplyResult.CONFIGURED)
-
-    def _stored(self, manifest: Raw) -> StoredObject | None:
-        """What is stored under the manifest's name. The manifest may be anything yet: the validator has to see it before we believe it."""
-        metadata = manifest.get("metadata") if isinstance(manifest, dict) else None
-        if not isinstance(metadata, dict):
-            return None
-        parts = (manifest.get("kind"), metadata.get("namespace", DEFAULT_NAMESPACE), metadata.get("name"))
-        names = [part for part in parts if isinstance(part, str) and part.isascii()]
-        return self.find(ObjectKey(*names)) if len(names) == len(parts) else None
 
     def _at(self, key: ObjectKey, resource_version: str) -> StoredObject:
         found = self.get(key)

@@ -47,7 +47,7 @@ class SqliteStore:
             opened = await loop.run_in_executor(thread, database, path)
             await loop.run_in_executor(thread, opened.check)
         except BaseException:
-            thread.shutdown(wait=False)
+            thread.shutdown()
             raise
         return cls(opened, thread)
 

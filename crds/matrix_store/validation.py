@@ -11,14 +11,13 @@ if TYPE_CHECKING:
     from matrix_crds.base import Resource
 
 Validator = Callable[[Raw, StoredObject | None], Raw]
-"""(manifest, the stored object of that name) -> the whole manifest in its wire form with the defaults filled in. Raises ManifestError."""
+"""(manifest, the stored object of that name or None) -> the manifest in wire form, with defaults filled in. Raises ManifestError."""
 
 
 def model_validator() -> Validator:
     """The resource model's. Importing it takes a while, so it is done here, before a transaction begins."""
-    from matrix_crds.loading import validate
-
     from matrix_crds.errors import ManifestError
+    from matrix_crds.loading import validate
 
     def parsed(stored: StoredObject | None) -> Resource | None:
         try:

@@ -11,8 +11,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from matrix_store.errors import Conflict
 from tests.unit.store.support import key, manifest, open_database
+
+from matrix_store.errors import Conflict
 
 WAIT_SECONDS = 30.0
 _context = multiprocessing.get_context("spawn")
@@ -66,7 +67,8 @@ def write_and_hang(pipe: Pipe, path: Path) -> None:
         database.connection.execute("DELETE FROM objects WHERE name <> 'c0'")
         for number in range(500):
             database.connection.execute(
-                "INSERT INTO objects VALUES ('MatrixCluster', 'default', ?, ?, ?, ?)", (f"n{number}", f"u{number}", 10_000 + number, "x" * 5000)
+                "INSERT INTO objects VALUES ('MatrixCluster', 'default', ?, ?, ?, ?)",
+                (f"n{number}", f"u{number}", 10_000 + number, "x" * 5000),
             )
         pipe.send("in the middle")
         time.sleep(WAIT_SECONDS)

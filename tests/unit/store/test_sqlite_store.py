@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
+from tests.unit.store.conformance import StoreConformance, watching
+from tests.unit.store.support import KIND, Refused, is_synced, key, manifest, open_database, open_on_network, run, until
 
 from matrix_store.database import Database
 from matrix_store.errors import Corrupt, Unavailable
 from matrix_store.port import ChangeType, Store
 from matrix_store.sqlite import SqliteStore
-from tests.unit.store.conformance import StoreConformance, watching
-from tests.unit.store.support import KIND, Refused, is_synced, key, manifest, open_database, open_on_network, run, until
 
 
 @asynccontextmanager
@@ -120,4 +121,5 @@ def test_a_store_that_cannot_be_opened_leaves_no_thread(tmp_path: Path) -> None:
             await SqliteStore.open(tmp_path, Database)
 
     run(body())
-    assert not [name for name in os.listdir(tmp_path)]
+    assert not list(tmp_path.iterdir())
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("matrix-store")]
