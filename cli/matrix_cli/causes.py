@@ -1,6 +1,6 @@
 """Why an object is not as wanted: the chain of causes, from the object down to the first thing that is wrong.
 
-Pure: a snapshot goes in, links come out. Each link names its subject, says in plain words what is so, and the last ones what to do.
+Pure: a snapshot goes in, links come out. Each names its subject and says in plain words what is so; the last ones say what to do.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from matrix_cli.suggestions import hint
 from matrix_client.verdict import condition, is_current
 from matrix_crds.keys import ObjectKey
 from matrix_store.port import Raw, StoredObject
+
+ON_THE_CLUSTER = frozenset({"ClusterNotReady", "ClusterNotFound", "StateUnknown"})
+"""Reasons of a deployment whose cause lies with its cluster."""
 
 
 @dataclass(frozen=True)
@@ -53,19 +56,20 @@ class Link:
     subject: str
     statement: str
     remedy: str = ""
-    """What to do, "" when the cause lies further down or nothing needs doing."""
+    """What to do, "" when the cause lies further down or nothing needs doing but to wait."""
     healthy: bool = False
+    beside: bool = False
+    """It stands beside the chain, not below the link before it."""
 
 
 def explain(key: ObjectKey, snapshot: Snapshot) -> tuple[Link, ...]:
-    """The chain for one object; the last link with a remedy is where to act. One healthy link when all is well."""
+    """The chain for one object. One healthy link when all is well."""
     stored = snapshot.objects.get(key)
-    links = list(_missing(key, snapshot)) if stored is None else list(_object(stored, snapshot))
-    if stored is not None and all(link.healthy for link in links):
-        links += _controller(snapshot.controller, settled=True)
-    elif stored is not None or snapshot.orphans:
-        links += _controller(snapshot.controller, settled=stored is None)
-    return (*links, *map(_orphan, snapshot.orphans))
+    chain = tuple(_missing(key, snapshot) if stored is None else _object(stored, snapshot))
+    settled = all(link.healthy for link in chain)
+    managed = any(other.kind == "MatrixCluster" for other in snapshot.objects) or not settled
+    controller = _controller(snapshot.controller, settled=settled) if stored is not None and managed else ()
+    return (*chain, *controller, *map(_orphan, snapshot.orphans))
 
 
 def is_ready(stored: StoredObject) -> bool:
@@ -79,79 +83,77 @@ def _missing(key: ObjectKey, snapshot: Snapshot) -> Iterator[Link]:
 
 
 def _object(stored: StoredObject, snapshot: Snapshot) -> Iterator[Link]:
-    ready = condition(stored.raw, "Ready")
+    name, ready = str(stored.key), condition(stored.raw, "Ready")
     if stored.deleting:
-        yield from _deleting(stored, ready)
+        yield _deleting(stored, ready)
     elif ready is None:
-        yield Link(str(stored.key), "the controller has not looked at it yet")
+        yield Link(name, "was not looked at by the controller yet")
     elif not is_current(stored.raw, ready):
-        yield Link(str(stored.key), "was changed, and the controller has not looked at the change yet")
+        yield Link(name, "was changed, and the controller has not looked at the change yet")
     elif ready["status"] == "True":
-        yield Link(str(stored.key), f"is ready: {_words(ready) or stored.raw['status'].get('summary', '')}".rstrip(": "), healthy=True)
+        yield Link(name, f"is ready: {_message(ready)}" if _message(ready) else "is ready", healthy=True)
+        yield from _held_back(stored)
+    elif stored.key.kind == "ModelDeployment" and ready["reason"] in ON_THE_CLUSTER:
+        yield from _on_its_cluster(stored, ready, snapshot)
     else:
-        yield from _not_ready(stored, ready, snapshot)
+        yield Link(name, f"{_state(ready)}: {_message(ready)}", remedy_for(stored.key, ready["reason"]))
 
 
-def _deleting(stored: StoredObject, ready: Raw | None) -> Iterator[Link]:
-    reason = str((ready or {}).get("reason", ""))
-    words = _words(ready) if reason.startswith("Delet") else ""
-    remedy = remedy_for(stored.key, "DeletionStuck") if reason == "DeletionStuck" else ""
-    yield Link(str(stored.key), f"is being deleted: {words or 'waiting for confirmation that nothing of it is left'}", remedy)
-
-
-def _not_ready(stored: StoredObject, ready: Raw, snapshot: Snapshot) -> Iterator[Link]:
-    """The object itself, then what its Ready condition sums up, then what it depends on."""
-    deeper = [c for c in _unhappy(stored) if c["type"] != "Ready"]
-    cluster_link = ready.get("reason") in {"ClusterNotReady", "ClusterNotFound", "StateUnknown"}
-    follows = bool(deeper) or cluster_link
-    yield Link(str(stored.key), _not_ready_words(ready), "" if follows else remedy_for(stored.key, ready["reason"]))
-    for found in deeper:
-        if not (cluster_link and found["type"] == "ClusterReady"):
-            yield Link(f"{stored.key} {found['type']}", _not_ready_words(found), remedy_for(stored.key, found["reason"]))
-    if stored.key.kind == "ModelDeployment" and cluster_link:
-        yield from _cluster_of(stored, snapshot)
-
-
-def _cluster_of(stored: StoredObject, snapshot: Snapshot) -> Iterator[Link]:
+def _on_its_cluster(stored: StoredObject, ready: Raw, snapshot: Snapshot) -> Iterator[Link]:
+    """A deployment whose cause lies with its cluster, and then the cluster."""
     key = ObjectKey("MatrixCluster", stored.key.namespace, stored.raw["spec"]["clusterRef"]["name"])
     cluster = snapshot.objects.get(key)
-    yield from _missing(key, snapshot) if cluster is None else _object(cluster, snapshot)
+    if cluster is not None and is_ready(cluster):
+        yield Link(str(stored.key), f"{_state(ready)}: {_message(ready)}")
+        return
+    yield Link(str(stored.key), f"{_state(ready)}: it needs {key}")
+    if cluster is None:
+        yield Link(str(key), "does not exist", remedy_for(stored.key, "ClusterNotFound"))
+    else:
+        yield from _object(cluster, snapshot)
 
 
-def _unhappy(stored: StoredObject) -> list[Raw]:
-    """The conditions that are not True, of the current spec, each reason once."""
-    seen: set[tuple[str, str]] = set()
-    found = []
-    for item in stored.raw.get("status", {}).get("conditions", ()):
-        told = (str(item.get("reason")), str(item.get("message")))
-        if item.get("status") != "True" and is_current(stored.raw, item) and told not in seen:
-            found.append(item)
-            seen.add(told)
-    return found
+def _deleting(stored: StoredObject, ready: Raw | None) -> Link:
+    speaks = ready is not None and str(ready["reason"]).startswith("Delet")
+    told = _message(ready) if ready and speaks else ""
+    stuck = ready is not None and ready["reason"] == "DeletionStuck"
+    remedy = remedy_for(stored.key, "DeletionStuck") if stuck else ""
+    return Link(str(stored.key), f"is being deleted: {told or 'waiting for confirmation that nothing of it is left'}", remedy)
 
 
-def _not_ready_words(found: Raw) -> str:
-    state = "is not known" if found["status"] == "Unknown" else "is not ready" if found["type"] == "Ready" else "is not true"
-    return f"{state} ({found['reason']}): {_words(found)}" if _words(found) else f"{state} ({found['reason']})"
+def _held_back(stored: StoredObject) -> Iterator[Link]:
+    """A change of the spec that waits does not make the object less ready."""
+    found = condition(stored.raw, "UpToDate")
+    if found is not None and found["status"] == "False":
+        yield Link(
+            str(stored.key),
+            f"is not up to date ({found['reason']}): {_message(found)}",
+            remedy_for(stored.key, found["reason"]),
+            beside=True,
+        )
 
 
-def _words(found: Raw | None) -> str:
-    return str((found or {}).get("message", "")).strip()
+def _state(ready: Raw) -> str:
+    words = "is not known to be ready" if ready["status"] == "Unknown" else "is not ready"
+    return f"{words} ({ready['reason']})"
+
+
+def _message(found: Raw) -> str:
+    return str(found.get("message", "")).strip()
 
 
 def _orphan(orphan: OrphanedRay) -> Link:
-    statement = (
-        f"still runs ({orphan.what}), but its record in {orphan.home or 'a state directory'} is lost: it holds CPUs, memory and ports"
-    )
-    return Link(f"a Ray of cluster {orphan.uid}", statement, f"end it with `matrix controller end-orphan {orphan.uid}`")
+    record = f"its record in {orphan.home}" if orphan.home else "its record"
+    statement = f"still runs ({orphan.what}), but {record} is lost: it holds CPUs, memory and ports"
+    remedy = f"end it with `matrix controller end-orphan {orphan.uid}`"
+    return Link(f"the Ray of a former cluster ({orphan.uid})", statement, remedy, beside=True)
 
 
 def _controller(controller: Controller, *, settled: bool) -> Iterator[Link]:
     if not controller.running:
-        statement = "is not running: " + ("what runs goes on, but nothing heals or changes" if settled else "nobody works on this")
-        yield Link("controller", statement, "start it with `matrix controller run --detach`")
+        consequence = "what runs goes on, but nothing heals or changes" if settled else "nobody works on this"
+        yield Link("the controller", f"is not running: {consequence}", "start it with `matrix controller run --detach`", beside=True)
     elif not controller.beating:
         statement = f"({controller.description}) gives no sign of life: it hangs, or is stopped"
-        yield Link(
-            "controller", statement, "look at `matrix logs controller`; then `matrix controller stop` and `matrix controller run --detach`"
-        )
+        remedy = "look at `matrix logs controller`; then `matrix controller stop` and `matrix controller run --detach`"
+        yield Link("the controller", statement, remedy, beside=True)

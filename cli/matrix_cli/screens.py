@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
@@ -14,12 +14,13 @@ import click
 
 from matrix_cli.times import age, span
 from matrix_client.verdict import State
+from matrix_crds.keys import ObjectKey
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
     from matrix_client.wait import Progress
-    from matrix_crds.keys import ObjectKey
 
 
 class Screen(Protocol):
@@ -35,19 +36,23 @@ class Screen(Protocol):
 def open_screen(keys: Sequence[ObjectKey], output: str) -> Screen:
     """The screen that fits: `output` is "json" or "text"."""
     if output == "json":
-        return JsonScreen()
-    return LiveScreen(keys) if sys.stderr.isatty() else PlainScreen()
+        return JsonScreen(keys)
+    return LiveScreen(keys) if sys.stderr.isatty() else PlainScreen(keys)
 
 
 class PlainScreen:
     """One line per change on stderr: seconds since the start, the object, what is so."""
 
-    def __init__(self) -> None:
+    def __init__(self, keys: Sequence[ObjectKey]) -> None:
         self._begun = time.monotonic()
+        self._keys = keys
+        self._last: dict[ObjectKey, str] = {}
 
     def show(self, progress: Progress) -> None:
-        elapsed = span(time.monotonic() - self._begun)
-        click.echo(f"{elapsed:>6}  {progress.key}: {words(progress)}", err=True)
+        text = words(progress, self._keys)
+        if self._last.get(progress.key) != text:
+            click.echo(f"{span(time.monotonic() - self._begun):>6}  {progress.key}: {text}", err=True)
+        self._last[progress.key] = text
 
     def __enter__(self) -> Self:
         return self
@@ -80,20 +85,23 @@ class LiveScreen:
 
     def _table(self) -> Table:
         from rich.table import Table
-        from rich.text import Text
 
         table = Table.grid(padding=(0, 2, 0, 0), expand=True)
         for _ in range(3):
             table.add_column(no_wrap=True)
         table.add_column(ratio=1, overflow="fold")
         for key, progress in self._progress.items():
-            state = progress.state if progress else State.WAITING
-            mark = self._spinner if state is State.WAITING else Text(*_MARKS[state])
-            since = age(progress.since) if progress and state is not State.DONE else ""
-            table.add_row(
-                mark, Text(str(key), style="bold"), Text(since, style="dim", justify="right"), Text(words(progress) if progress else "")
-            )
+            table.add_row(*self._cells(key, progress))
         return table
+
+    def _cells(self, key: ObjectKey, progress: Progress | None) -> Iterator[RenderableType]:
+        from rich.text import Text
+
+        state = progress.state if progress else State.WAITING
+        yield self._spinner if state is State.WAITING else Text(*_MARKS[state])
+        yield Text(str(key), style="bold")
+        yield Text(age(progress.since) if progress and state is not State.DONE else "", style="dim", justify="right")
+        yield Text(words(progress, list(self._progress)) if progress else "")
 
     def __enter__(self) -> Self:
         self._live.__enter__()
@@ -106,13 +114,24 @@ class LiveScreen:
 _MARKS = {State.DONE: ("✓", "green"), State.STUCK: ("✗", "red")}
 
 
-def words(progress: Progress) -> str:
-    """What is so, in words: done, or what is waited for and why."""
+def words(progress: Progress, shown: Sequence[ObjectKey] = ()) -> str:
+    """What is so, in one line: done, or what is waited for and why. A cluster that is `shown` too speaks for itself."""
+    message = progress.message.partition("\n")[0]
+    cluster = cluster_waited_for(progress)
     if progress.done:
-        return progress.message or f"{progress.goal} reached"
+        return message or f"{progress.goal} reached"
+    if cluster is not None and cluster in shown:
+        return f"waiting for {cluster}"
     if not progress.reason:
-        return f"waiting for {progress.message}"
-    return f"{progress.reason}: {progress.message}" if progress.message else progress.reason
+        return f"waiting for {message}"
+    return f"{progress.reason}: {message}" if message else progress.reason
+
+
+def cluster_waited_for(progress: Progress) -> ObjectKey | None:
+    """The cluster that a deployment waits for, if it does."""
+    if progress.object is None or progress.reason not in {"ClusterNotReady", "StateUnknown"} or progress.key.kind != "ModelDeployment":
+        return None
+    return ObjectKey("MatrixCluster", progress.key.namespace, progress.object.raw["spec"]["clusterRef"]["name"])
 
 
 def progress_record(progress: Progress) -> dict[str, str | bool | None]:

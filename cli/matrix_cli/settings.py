@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -40,6 +39,8 @@ class Settings:
         async def session() -> T:
             async with self.open() as context:
                 return await work(context)
+
+        import asyncio  # takes a while, and `--help` gets by without
 
         return asyncio.run(session())
 

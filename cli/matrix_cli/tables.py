@@ -24,13 +24,13 @@ def table_lines(
     headers: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None, *, flexible: int = -1, wrap: bool = False
 ) -> list[str]:
     """The lines of a table. With a `width` the `flexible` column is cut with an ellipsis, or with `wrap` continued below itself."""
-    widths = [max(len(row[i]) for row in (headers, *rows)) for i in range(len(headers))]
+    widths = [max(_width(row[i]) for row in (headers, *rows)) for i in range(len(headers))]
     if width is not None:
         rest = sum(widths) - widths[flexible] + len(GAP) * (len(headers) - 1)
         widths[flexible] = min(widths[flexible], max(NARROWEST, width - rest))
     lines = [_line(headers, widths)]
     for row in rows:
-        pieces = _wrapped(row[flexible], widths[flexible]) if wrap else [_cut(row[flexible], widths[flexible])]
+        pieces = _wrapped(row[flexible], widths[flexible]) if wrap else [_cut(row[flexible].partition("\n")[0], widths[flexible])]
         lines.append(_line(_with(row, flexible, pieces[0]), widths, colour=True))
         lines += [_line(_with([""] * len(row), flexible, piece), widths) for piece in pieces[1:]]
     return lines
@@ -56,6 +56,10 @@ def _line(cells: Sequence[str], widths: Sequence[int], *, colour: bool = False) 
     return GAP.join(padded).rstrip()
 
 
+def _width(cell: str) -> int:
+    return max(map(len, cell.splitlines()), default=0)
+
+
 def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
@@ -63,4 +67,4 @@ def _cut(text: str, width: int) -> str:
 def _wrapped(text: str, width: int) -> list[str]:
     import textwrap
 
-    return textwrap.wrap(text, width, break_on_hyphens=False) or [""]
+    return [piece for line in text.splitlines() for piece in textwrap.wrap(line, width, break_on_hyphens=False)] or [""]

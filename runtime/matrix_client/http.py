@@ -23,20 +23,20 @@ class NotConnected(Unreachable):
 class Http:
     """JSON over HTTP with a bearer token. Proxies of the environment are not used: the token is for the replica alone."""
 
-    def __init__(self, transport: httpx2.AsyncBaseTransport | None = None) -> None:
-        self._client = httpx2.AsyncClient(trust_env=False, transport=transport)
+    def __init__(self) -> None:
+        self._clients: dict[bool, httpx2.AsyncClient] = {}
 
     async def post(self, url: str, token: str, body: Mapping[str, Any], timeout: float) -> dict[str, Any]:
         """POST and read the whole answer. `timeout` (seconds) bounds each wait for the server."""
         with _told_in_our_words(url, timeout):
-            response = await self._client.post(url, json=body, headers=_headers(token), timeout=_timeout(timeout))
+            response = await self._client(url).post(url, json=body, headers=_headers(token), timeout=_timeout(timeout))
         _check(response, response.text)
         return _json_object(response, url)
 
     async def stream(self, url: str, token: str, body: Mapping[str, Any], timeout: float) -> AsyncIterator[dict[str, Any]]:
         """POST and yield the JSON of each server-sent event up to `[DONE]`. An end without it is Unreachable."""
         with _told_in_our_words(url, timeout):
-            async with self._client.stream("POST", url, json=body, headers=_headers(token), timeout=_timeout(timeout)) as response:
+            async with self._client(url).stream("POST", url, json=body, headers=_headers(token), timeout=_timeout(timeout)) as response:
                 if response.is_error:
                     _check(response, (await response.aread()).decode(errors="replace"))
                 async for event in httpx2.EventSource(response):
@@ -46,7 +46,15 @@ class Http:
         raise Unreachable(f"{url} broke off in the middle of the answer; ask again")
 
     async def close(self) -> None:
-        await self._client.aclose()
+        for client in self._clients.values():
+            await client.aclose()
+
+    def _client(self, url: str) -> httpx2.AsyncClient:
+        """One for http, one for https: reading the certificates of the system takes longer than a short answer."""
+        secure = url.startswith("https:")
+        if secure not in self._clients:
+            self._clients[secure] = httpx2.AsyncClient(trust_env=False, verify=secure)
+        return self._clients[secure]
 
 
 def _headers(token: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from matrix_client.errors import NeedsUser, ObjectGone, WaitTimeout
 from matrix_client.goals import Deleted, Goal
@@ -23,7 +23,7 @@ SUPERVISE_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Progress:
-    """What is known of one object that is waited for. Reported whenever it changes."""
+    """What is known of one object that is waited for. Reported whenever its state, reason or message changes."""
 
     key: ObjectKey
     goal: Goal
@@ -48,9 +48,10 @@ KeepRunning = Callable[[], Awaitable[None]]
 class _Watcher:
     """Looks at one object again and again; remembers what a single look can't tell."""
 
-    def __init__(self, key: ObjectKey, goal: Goal, on_progress: OnProgress | None) -> None:
+    def __init__(self, key: ObjectKey, goal: Goal, on_progress: OnProgress | None, now: Callable[[], datetime]) -> None:
         self.key, self.goal = key, goal
         self._on_progress = on_progress
+        self._now = now
         self._uid: str | None = None
         self._last: Progress | None = None
         self._stuck_at: float | None = None
@@ -63,12 +64,18 @@ class _Watcher:
         if stored is not None:
             self._uid = self._uid or stored.uid
         verdict = self._judge(stored, mirror)
-        progress = Progress(self.key, self.goal, stored, verdict.state, verdict.reason, verdict.message, verdict.since)
-        if progress != self._last and self._on_progress is not None:
+        progress = Progress(self.key, self.goal, stored, verdict.state, verdict.reason, verdict.message, self._since(verdict))
+        if self._on_progress is not None and (self._last is None or _told(progress) != _told(self._last)):
             self._on_progress(progress)
         self._last = progress
         self._give_up_when_stuck(progress, now)
         return progress
+
+    def _since(self, verdict: Verdict) -> datetime | None:
+        """Since when it waits for this very thing: a condition's own time moves with its status only, not with its reason."""
+        if self._last is None or not self._last.reason:
+            return verdict.since
+        return self._last.since if self._last.reason == verdict.reason else self._now()
 
     def _judge(self, stored: StoredObject | None, mirror: Mirror) -> Verdict:
         if isinstance(self.goal, Deleted):
@@ -84,6 +91,11 @@ class _Watcher:
         self._stuck_at = now if self._stuck_at is None else self._stuck_at
         if now - self._stuck_at >= SETTLE_SECONDS:
             raise NeedsUser(self.key, progress.reason, progress.message)
+
+
+def _told(progress: Progress) -> tuple[object, ...]:
+    """What a person hears of: other changes of the object are not worth a line."""
+    return (progress.state, progress.reason, progress.message)
 
 
 def _judge_deletion(stored: StoredObject | None, uid: str | None) -> Verdict:
@@ -108,6 +120,7 @@ async def wait_for(
     on_progress: OnProgress | None = None,
     keep_running: KeepRunning | None = None,
     clock: Callable[[], float] = time.monotonic,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> dict[ObjectKey, StoredObject | None]:
     """Wait until every object is as its goal says, and return them (None for the deleted).
 
@@ -115,7 +128,7 @@ async def wait_for(
     Raises NotFound, ObjectGone, NeedsUser (early: no point in waiting on), WaitTimeout, and what the store raises.
     """
     deadline = None if timeout is None else clock() + timeout
-    watchers = [_Watcher(key, goal, on_progress) for key, goal in goals.items()]
+    watchers = [_Watcher(key, goal, on_progress, now) for key, goal in goals.items()]
     supervised = float("-inf")
     async with mirroring(store, sorted({key.kind for key in goals} | {"MatrixCluster"})) as mirror:
         while True:

@@ -46,11 +46,11 @@ def chat(settings: Settings, /, model: str, text: str, system: str | None, timeo
 
 
 async def _stream(matrix: Any, model: str, messages: list[dict[str, Any]], timeout: float, params: dict[str, Any]) -> None:
+    answer = await matrix.chat(model, messages, stream=True, timeout=timeout, stream_options={"include_usage": True}, **params)
     begun, pieces = time.monotonic(), 0
     first: float | None = None
     usage: dict[str, Any] = {}
-    options = {"stream_options": {"include_usage": True}}
-    async for delta in await matrix.chat(model, messages, stream=True, timeout=timeout, **params, **options):
+    async for delta in answer:
         usage = delta.raw.get("usage") or usage
         if delta.text:
             first = first or time.monotonic()

@@ -81,7 +81,7 @@ def _replicas(files: Mapping[str, Path], key: ObjectKey) -> dict[str, Path]:
     mark = f"mx-md-{key.name}_"
     found = [(name, path) for name, path in files.items() if mark in f"{name}_"]
     found.sort(key=lambda item: item[1].stat().st_mtime if item[1].exists() else 0.0)
-    return {f"replica/{name.rsplit('_', 1)[-1]}": path for name, path in found}
+    return {f"{'replica' if '/replica_' in name else 'build'}/{name.rsplit('_', 1)[-1]}": path for name, path in found}
 
 
 def _choose(files: Mapping[str, Path], component: str | None, subject: str) -> Mapping[str, Path]:

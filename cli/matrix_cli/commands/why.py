@@ -66,21 +66,26 @@ def _code(key: ObjectKey, links: Sequence[causes.Link], snapshot: causes.Snapsho
 
 
 def _print_json(links: Sequence[causes.Link]) -> None:
-    records = [{"subject": link.subject, "statement": link.statement, "remedy": link.remedy or None} for link in links]
+    records = [
+        {"subject": link.subject, "statement": link.statement, "remedy": link.remedy or None, "healthy": link.healthy} for link in links
+    ]
     click.echo(json.dumps(records, indent=2, ensure_ascii=False))
 
 
 def _print(links: Sequence[causes.Link]) -> None:
     width = terminal_width() or sys.maxsize
     for depth, link in enumerate(links):
-        mark = click.style("✓", fg="green") if link.healthy else click.style("✗", fg="red")
-        lead = "" if depth == 0 else "because "
-        _paragraph(f"{mark} ", "  ", f"{lead}{link.subject} {link.statement}", width)
+        mark = click.style("✓ ", fg="green") if link.healthy else click.style("✗ ", fg="red")
+        lead = "besides, " if link.beside else "because " if depth else ""
+        _paragraphs(mark, f"{lead}{link.subject} {link.statement}", width)
         if link.remedy:
-            _paragraph(click.style("  → ", fg="cyan"), "    ", link.remedy, width)
+            _paragraphs(click.style("  → ", fg="cyan"), link.remedy, width)
 
 
-def _paragraph(lead: str, indent: str, text: str, width: int) -> None:
-    """Text that hangs below its mark and fits the terminal."""
-    lines = textwrap.wrap(text, max(20, min(width, 100_000) - len(indent)), break_on_hyphens=False)
-    click.echo(lead + f"\n{indent}".join(lines))
+def _paragraphs(mark: str, text: str, width: int) -> None:
+    """Text that hangs below its mark and fits the terminal; its own lines stay lines."""
+    indent = " " * len(click.unstyle(mark))
+    first, *more = text.splitlines()
+    for lead, line in [(mark, first), *((indent, line) for line in more)]:
+        pieces = textwrap.wrap(line, max(20, width - len(indent)), break_on_hyphens=False, drop_whitespace=lead == mark) or [""]
+        click.echo(lead + f"\n{indent}".join(pieces))
