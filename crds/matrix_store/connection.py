@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 from matrix_store import schema
@@ -22,12 +23,13 @@ Row = tuple[Any, ...]
 
 
 class Connection:
-    """An open state file. May be used from any thread, by one at a time. Every method raises StoreErrors only."""
+    """An open state file, for any number of threads: a transaction keeps the others out. Every method raises StoreErrors only."""
 
     def __init__(self, path: Path, busy_seconds: float = BUSY_SECONDS, local: Callable[[Path], bool] = is_local) -> None:
         """Open the file; create it, with its directory, when it is not there. `local`: whether a directory is on a local disk.
         Raises Unavailable, Busy, Full, Corrupt."""
         self.path = path
+        self._mine = RLock()
         make_directory(path.parent)
         self._wal = local(path.parent)
         if not path.exists():
@@ -48,12 +50,12 @@ class Connection:
 
     def rows(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
         """All rows of a query."""
-        with translated(self.path):
+        with self._mine, translated(self.path):
             return self._db.execute(sql, values).fetchall()
 
     def execute(self, sql: str, values: Sequence[object] = ()) -> int:
         """Run a statement; the number of rows that it changed."""
-        with translated(self.path):
+        with self._mine, translated(self.path):
             return self._db.execute(sql, values).rowcount
 
     @contextmanager
@@ -67,9 +69,10 @@ class Connection:
         """All of what is written inside, or nothing: an exception, or `keep` False, takes it back. A kill -9 never loses what was
         written; `durable` says that a power cut must not either."""
         self.verify()
-        self._synchronise(durable)
-        with self._transaction("BEGIN IMMEDIATE", "COMMIT" if keep else "ROLLBACK"):
-            yield
+        with self._mine:
+            self._synchronise(durable)
+            with self._transaction("BEGIN IMMEDIATE", "COMMIT" if keep else "ROLLBACK"):
+                yield
 
     def verify(self) -> None:
         """Raises Corrupt when the path no longer leads to the file that was opened: it would be written to for nobody."""
@@ -84,12 +87,12 @@ class Connection:
 
     def close(self) -> None:
         """Close it; harmless when it is closed already."""
-        with translated(self.path):
+        with self._mine, translated(self.path):
             self._db.close()
 
     @contextmanager
     def _transaction(self, begin: str, end: str) -> Iterator[None]:
-        with translated(self.path):
+        with self._mine, translated(self.path):
             self._db.execute(begin)
             try:
                 yield

@@ -16,7 +16,7 @@ from matrix_store.watch import Follower
 
 
 class Database:
-    """Objects, events and lock of one state file. From any thread, by one at a time. Everything raises StoreErrors."""
+    """Objects, events and lock of one state file. For any number of threads. Everything raises StoreErrors."""
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -62,6 +63,15 @@ def test_what_was_acknowledged_before_a_kill_is_there_after_it_and_whole(tmp_pat
     names = {stored.key.name for stored in database.objects.list(KIND)}
     assert {f"{letter}{number}" for letter in "ab" for number in range(acknowledged + 1)} <= names
     assert {name[1:] for name in names if name[0] == "a"} == {name[1:] for name in names if name[0] == "b"}
+    database.close()
+
+
+def test_threads_share_one_connection_without_mixing_their_transactions(tmp_path: Path) -> None:
+    database = open_database(tmp_path / "matrix.db")
+    with ThreadPoolExecutor(4) as threads:
+        for done in [threads.submit(database.objects.apply_all, [manifest(f"c{number}")]) for number in range(100)]:
+            done.result()
+    assert len(database.objects.list(KIND)) == 100
     database.close()
 
 
