@@ -26,12 +26,12 @@ def outputs() -> dict[Path, str]:
     return files | {Path("docs/resources.md"): f"<!-- {_NOTE} -->\n{page(KINDS)}"}
 
 
-def stale(root: Path = ROOT) -> list[Path]:
+def stale(root: Path) -> list[Path]:
     """The files that are not as they would be written."""
     return [path for path, text in outputs().items() if not (root / path).is_file() or (root / path).read_text() != text]
 
 
-def write(root: Path = ROOT) -> list[Path]:
+def write(root: Path) -> list[Path]:
     """Bring all files up to date; returns those that changed."""
     changed = stale(root)
     texts = outputs()
@@ -45,12 +45,14 @@ def main(arguments: list[str] | None = None) -> int:
     """The command. Exit code 1 when --check finds a stale file."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; fail when a file is stale")
-    if parser.parse_args(arguments).check:
-        paths = stale()
+    parser.add_argument("--root", type=Path, default=ROOT, help="the checkout (default: this one)")
+    options = parser.parse_args(arguments)
+    if options.check:
+        paths = stale(options.root)
         for path in paths:
             print(f"{path} is stale; run: {COMMAND}", file=sys.stderr)
         return 1 if paths else 0
-    for path in write():
+    for path in write(options.root):
         print(f"wrote {path}")
     return 0
 

@@ -25,7 +25,11 @@ _SUFFIX: dict[str, Decimal] = {
     "Ti": Decimal(1024) ** 4,
 }
 _PARTS = re.compile(r"([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
-_INT_OR_STRING: dict[str, Any] = {"x-kubernetes-int-or-string": True}
+
+
+def _int_or_string(minimum: int) -> dict[str, Any]:
+    """JSON schema extras. The pattern holds for text, `minimum` for numbers: together they say the same."""
+    return {"x-kubernetes-int-or-string": True, "minimum": minimum}
 
 
 def _as_text(value: object) -> object:
@@ -36,11 +40,13 @@ def _as_text(value: object) -> object:
 
 
 Cpu = Annotated[
-    str, Field(pattern=patterns.CPU.regex, min_length=1, max_length=20, json_schema_extra=_INT_OR_STRING), BeforeValidator(_as_text)
+    str, Field(pattern=patterns.CPU.regex, min_length=1, max_length=20, json_schema_extra=_int_or_string(0)), BeforeValidator(_as_text)
 ]
 """Cores: 4, "0.5", "500m"."""
 Memory = Annotated[
-    str, Field(pattern=patterns.MEMORY.regex, min_length=1, max_length=20, json_schema_extra=_INT_OR_STRING), BeforeValidator(_as_text)
+    str,
+    Field(pattern=patterns.MEMORY.regex, min_length=1, max_length=20, json_schema_extra=_int_or_string(1_000_000)),
+    BeforeValidator(_as_text),
 ]
 """Bytes, nearly always with a suffix: "8Gi". `memory: 8` (eight bytes) is always a mistake and is refused."""
 

@@ -28,12 +28,13 @@ _INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]{1,3})")
 
 _SYNTAX: tuple[tuple[str, str], ...] = (
-    (r"'\\t'|tab character", "a tab can't be used for indentation; use spaces"),
+    ("tab character", "a tab can't be used for indentation; use spaces"),
     ("mapping values are not allowed", "a ':' where no value can begin; check the indentation, or put text that holds ': ' in quotes"),
     ("could not find expected ':'", "a line without ':'; check the indentation and the quotes above it"),
     ("did not find expected ',' or", "a bracket that is not closed, or a comma that is missing"),
     ("did not find expected (key|'-' indicator)|block mapping", "the indentation does not fit the lines above"),
     ("unexpected end of stream|document start", "the file ends inside quotes or brackets"),
+    ("nesting depth", f"nested more than {MAX_DEPTH} deep; make it flatter"),
     ("undefined alias", "an alias (*name) without its anchor (&name) before it"),
     ("start any token", "a character that can't begin a value; put the text in quotes"),
 )
@@ -98,12 +99,18 @@ def documents(text: str) -> Iterator[Document]:
         yield from reader.documents()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise YamlFault(mark.line + 1 if mark else 1, _syntax_words(f"{error.problem or ''} {error.context or ''}")) from None
+        index = mark.line if mark else 0
+        lines = text.splitlines()
+        shown = lines[index] if index < len(lines) else ""
+        raise YamlFault(index + 1, _syntax_words(f"{error.problem or ''} {error.context or ''}", shown)) from None
     except yaml.YAMLError as error:
-        raise YamlFault(1, _syntax_words(str(error))) from None
+        raise YamlFault(1, _syntax_words(str(error), "")) from None
 
 
-def _syntax_words(problem: str) -> str:
+def _syntax_words(problem: str, line: str) -> str:
+    """What a parser's complaint about a line means. libyaml does not name the character that it complains about."""
+    if "start any token" in problem and re.match(r"\s*\t", line):
+        problem = "tab character"
     for pattern, words in _SYNTAX:
         if re.search(pattern, problem):
             return f"is not YAML: {words}"
