@@ -22,7 +22,8 @@ def log_files(home: Home, uid: str) -> dict[str, Path]:
 
 def output_files(record: PartRecord) -> list[Path]:
     """Where a part writes to, errors first; Ray names the files in its argv, the dashboard's own log lies beside them."""
-    options = dict(argument.removeprefix("--").replace("-", "_").split("=", 1) for argument in record.argv if argument.startswith("--std"))
+    split = (argument.partition("=") for argument in record.argv if argument.startswith("--std"))
+    options = {name.removeprefix("--").replace("-", "_"): value for name, _, value in split}
     files = [Path(options[name]) for name in ("stderr_filepath", "stdout_filepath") if name in options]
     own_log = [file.with_suffix(".log") for file in files[-1:]]
     return files + [file for file in own_log if file.exists()]

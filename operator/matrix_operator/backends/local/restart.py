@@ -21,8 +21,8 @@ _SOCKET = re.compile(r"^--(?:raylet|store)_socket_name=(.+)$")
 
 
 def backoff(failures: int) -> timedelta:
-    """How long to wait after so many failures in a row: none, 2, 4, ... 60 s."""
-    return timedelta(seconds=min(2**failures, 60) if failures else 0)
+    """How long to wait after so many failures in a row: none after the first, then 2, 4, ... 60 s."""
+    return timedelta(seconds=min(2 ** (failures - 1), 60) if failures > 1 else 0)
 
 
 def is_due(since: datetime, wait: timedelta, now: datetime) -> bool:
