@@ -140,9 +140,8 @@ class AsyncMatrix:
         async def locate() -> endpoints.Target:
             return await endpoints.find(self.context, self.namespace, model)
 
-        if stream:
-            return chat.stream(self._http, locate, messages, params, timeout)
-        return await chat.complete(self._http, locate, messages, params, timeout)
+        question = chat.Question(messages, params, timeout)
+        return chat.stream(self._http, locate, question) if stream else await chat.complete(self._http, locate, question)
 
     async def close(self) -> None:
         """Let go of the store and of open connections."""

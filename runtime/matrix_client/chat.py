@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from matrix_client.answers import ChatAnswer, ChatDelta, answer_text, delta_text
@@ -16,34 +17,48 @@ Messages = str | Sequence[dict[str, Any]]
 Locate = Callable[[], Awaitable[Target]]
 
 CONNECT_DEADLINE_SECONDS = 15.0
-"""How long to look for a replica that takes the request: the status follows a lost replica within seconds."""
+"""The status follows a lost replica within seconds."""
 PAUSE_SECONDS = 0.25
 
 
-async def complete(http: Http, locate: Locate, messages: Messages, params: dict[str, Any], timeout: float) -> ChatAnswer:
+@dataclass(frozen=True)
+class Question:
+    """What is asked, and how long to wait."""
+
+    messages: Messages
+    params: dict[str, Any]
+    """OpenAI's."""
+    timeout: float
+    """Seconds for each wait for the replica."""
+    patience: float = CONNECT_DEADLINE_SECONDS
+    """Seconds to look for a replica that takes the request."""
+
+
+async def complete(http: Http, locate: Locate, question: Question) -> ChatAnswer:
     """The whole answer. Raises NotReady, Unreachable, RequestTimeout, Refused."""
     begun, attempt = time.monotonic(), 0
     while True:
         target = await locate()
         try:
-            raw = await http.post(_url(target, attempt), target.token, _body(target, messages, params), timeout)
+            raw = await http.post(_url(target, attempt), target.token, _body(target, question), question.timeout)
         except NotConnected as error:
-            await _pause_or_raise(error, begun)
+            await _pause_or_raise(error, begun + question.patience)
             attempt += 1
         else:
             return ChatAnswer(answer_text(raw), raw, time.monotonic() - begun)
 
 
-async def stream(http: Http, locate: Locate, messages: Messages, params: dict[str, Any], timeout: float) -> AsyncIterator[ChatDelta]:
+async def stream(http: Http, locate: Locate, question: Question) -> AsyncIterator[ChatDelta]:
     """The answer piece by piece; tried elsewhere only as long as no piece has come. Raises as `complete` does."""
     begun, attempt = time.monotonic(), 0
     while True:
         target = await locate()
         try:
-            async for raw in http.stream(_url(target, attempt), target.token, _body(target, messages, params) | {"stream": True}, timeout):
+            body = _body(target, question) | {"stream": True}
+            async for raw in http.stream(_url(target, attempt), target.token, body, question.timeout):
                 yield ChatDelta(delta_text(raw), raw)
         except NotConnected as error:
-            await _pause_or_raise(error, begun)
+            await _pause_or_raise(error, begun + question.patience)
             attempt += 1
         else:
             return
@@ -53,12 +68,13 @@ def _url(target: Target, attempt: int) -> str:
     return f"{target.urls[attempt % len(target.urls)]}/chat/completions"
 
 
-async def _pause_or_raise(error: NotConnected, begun: float) -> None:
-    if time.monotonic() - begun > CONNECT_DEADLINE_SECONDS:
+async def _pause_or_raise(error: NotConnected, deadline: float) -> None:
+    if time.monotonic() > deadline:
         raise error
     await asyncio.sleep(PAUSE_SECONDS)
 
 
-def _body(target: Target, messages: Messages, params: dict[str, Any]) -> dict[str, Any]:
+def _body(target: Target, question: Question) -> dict[str, Any]:
+    messages = question.messages
     listed = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
-    return {"model": target.served_name, "messages": listed} | params
+    return {"model": target.served_name, "messages": listed} | question.params

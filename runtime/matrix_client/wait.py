@@ -48,9 +48,10 @@ KeepRunning = Callable[[], Awaitable[None]]
 class _Watcher:
     """Looks at one object again and again; remembers what a single look can't tell."""
 
-    def __init__(self, key: ObjectKey, goal: Goal, on_progress: OnProgress | None, now: Callable[[], datetime]) -> None:
+    def __init__(self, key: ObjectKey, goal: Goal, on_progress: OnProgress | None, settle: float, now: Callable[[], datetime]) -> None:
         self.key, self.goal = key, goal
         self._on_progress = on_progress
+        self._settle = settle
         self._now = now
         self._uid: str | None = None
         self._last: Progress | None = None
@@ -89,7 +90,7 @@ class _Watcher:
             self._stuck_at = None
             return
         self._stuck_at = now if self._stuck_at is None else self._stuck_at
-        if now - self._stuck_at >= SETTLE_SECONDS:
+        if now - self._stuck_at >= self._settle:
             raise NeedsUser(self.key, progress.reason, progress.message)
 
 
@@ -119,16 +120,18 @@ async def wait_for(
     timeout: float | None = None,
     on_progress: OnProgress | None = None,
     keep_running: KeepRunning | None = None,
+    settle: float = SETTLE_SECONDS,
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> dict[ObjectKey, StoredObject | None]:
     """Wait until every object is as its goal says, and return them (None for the deleted).
 
     `timeout` is in seconds, None for no end. `keep_running` is awaited every two seconds and raises when nobody works on the objects.
+    `settle`: how long a reason that needs the user must stand before that ends the waiting.
     Raises NotFound, ObjectGone, NeedsUser (early: no point in waiting on), WaitTimeout, and what the store raises.
     """
     deadline = None if timeout is None else clock() + timeout
-    watchers = [_Watcher(key, goal, on_progress, now) for key, goal in goals.items()]
+    watchers = [_Watcher(key, goal, on_progress, settle, now) for key, goal in goals.items()]
     supervised = float("-inf")
     async with mirroring(store, sorted({key.kind for key in goals} | {"MatrixCluster"})) as mirror:
         while True:
