@@ -13,7 +13,9 @@ from tests.unit.client.replica import TOKEN, Replica, serving
 from tests.unit.client.worlds import CHAT, LAB, SPECS, World, new_world, ready
 
 from matrix_client import AsyncMatrix, ChatAnswer, ChatDelta, chat
+from matrix_client.endpoints import Target
 from matrix_client.errors import NotReady, Refused, RequestError, RequestTimeout, Unreachable
+from matrix_client.http import Http
 from matrix_crds.keys import ObjectKey
 from matrix_store.errors import NotFound
 
@@ -116,12 +118,12 @@ def test_the_status_is_read_again_before_each_try(world: World, replica: Replica
     assert asyncio.run(work()) == "one two three"
 
 
-def test_no_replica_within_the_deadline_is_unreachable(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat, "CONNECT_DEADLINE_SECONDS", 0.3)
-    world.put(CHAT, at(nobody()))
+def test_no_replica_within_the_deadline_is_unreachable() -> None:
+    async def locate() -> Target:
+        return Target(CHAT, "chat", (nobody(),), TOKEN)
 
     with pytest.raises(Unreachable, match="can't be reached"):
-        ask(world)
+        asyncio.run(chat.complete(Http(), locate, chat.Question("hello", {}, timeout=5, patience=0.3)))
 
 
 def test_a_stream_that_breaks_off_is_not_begun_again(world: World, replica: Replica) -> None:

@@ -1,9 +1,10 @@
-"""The controller process: started when it is needed, found by its lock, ended by its own pid. Real processes, and a controller that does nothing."""
+"""The controller process: started when needed, found by its lock, ended by its pid. Real processes; the controller does nothing."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,8 +100,6 @@ def test_nothing_is_created_by_looking(tmp_path: Path) -> None:
 
 
 def test_the_heartbeat_tells_a_living_controller_from_a_frozen_one(world: World) -> None:
-    import signal
-
     start(world)
     held = controller.holder(world.home)
     assert held is not None
