@@ -12,6 +12,8 @@ MAX_DEPTH = 50
 """How deep mappings and lists may nest. The deepest field of a kind is at 8; pod templates go a little further."""
 
 
+MAX_INTEGER = 2**63 - 1
+"""What an API server can hold."""
 _NO_TEXT = re.compile(r"[-+0-9.eE]*|true|false|null", re.IGNORECASE)
 """Text that looks like something else: a message says that it is text."""
 
@@ -68,6 +70,8 @@ def _copy_mapping(value: dict[Any, Any], location: Location, problems: list[Prob
 def _fault(value: object) -> str | None:
     if isinstance(value, str):
         return _text_fault(value)
+    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+        return "is a number too large for any field; make it smaller"
     if isinstance(value, float) and not math.isfinite(value):
         return f"must be a finite number, got {value}"
     if value is None or isinstance(value, (bool, int, float)):

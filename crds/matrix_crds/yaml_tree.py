@@ -59,8 +59,15 @@ class Node:
     mapping: dict[str, tuple[int, Node]] | None = None
     """Each key with its own line."""
     entries: list[Node] | None = None
-    size: int = 1
+    size: int = field(init=False)
     """How many values it is made of."""
+    depth: int = field(init=False)
+    """How deep it nests."""
+
+    def __post_init__(self) -> None:
+        inner = self.entries or [node for _, node in (self.mapping or {}).values()]
+        self.size = 1 + sum(node.size for node in inner)
+        self.depth = max((node.depth + 1 for node in inner), default=0)
 
     def plain(self) -> Any:
         """The value as JSON types."""
@@ -139,6 +146,8 @@ class _Reader:
         if len(location) > MAX_DEPTH:
             raise YamlFault(line, f"is nested more than {MAX_DEPTH} deep; make it flatter")
         node = self._alias(event, line) if isinstance(event, events.AliasEvent) else self._made(event, line, location)
+        if len(location) + node.depth > MAX_DEPTH:
+            raise YamlFault(line, f"is nested more than {MAX_DEPTH} deep (by its aliases); make it flatter")
         self._nodes += node.size if isinstance(event, events.AliasEvent) else 1
         if self._nodes > MAX_NODES:
             raise YamlFault(
@@ -169,7 +178,7 @@ class _Reader:
         entries: list[Node] = []
         while not isinstance(event := next(self._events), events.SequenceEndEvent):
             entries.append(self._node(event, (*location, len(entries))))
-        return Node(line, entries=entries, size=1 + sum(entry.size for entry in entries))
+        return Node(line, entries=entries)
 
     def _mapping(self, line: int, location: Location) -> Node:
         own: dict[str, tuple[int, Node]] = {}
@@ -185,7 +194,7 @@ class _Reader:
             else:
                 own[key] = (key_line, value)
         mapping = self._merge(own, merged, line)
-        return Node(line, mapping=mapping, size=1 + sum(inner.size for _, inner in mapping.values()))
+        return Node(line, mapping=mapping)
 
     def _merge(self, own: dict[str, tuple[int, Node]], merged: list[Node], line: int) -> dict[str, tuple[int, Node]]:
         """`<<: *anchor`: the first to have a key wins, the mapping itself before all."""

@@ -110,6 +110,7 @@ spec:
             0,
             "more than 100000 values",
         ),
+        ("\n".join(["a0: &a0 [x]"] + [f"a{i}: &a{i} [*a{i - 1}]" for i in range(1, 400)]), 50, "nested more than 50 deep (by its aliases)"),
         ("#" * (MAX_BYTES + 1), 1, "a file may have 1 MiB"),
     ],
 )

@@ -278,6 +278,7 @@ def test_metadata_is_checked(metadata: Any, path: str, words: str) -> None:
         ({"apiVersion": "matrix.dev/v1alpha1", "kind": "MatrixCluster"}, "metadata", "is missing"),
         (CLUSTER | {"spec": {"x": {1, 2}}}, "spec.x", "got a Python set"),
         (CLUSTER | {"spec": {"x": float("nan")}}, "spec.x", "must be a finite number"),
+        (CLUSTER | {"spec": {"x": 10**5000}}, "spec.x", "too large"),
         (CLUSTER | {"spec": {3: "x"}}, "spec", "keys must be plain text"),
         (CLUSTER | {"spec": {"x": "\ud800"}}, "spec.x", "lone surrogate"),
         (CLUSTER | {"spec": {"x": "a\0b"}}, "spec.x", "NUL"),
