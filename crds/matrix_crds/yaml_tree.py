@@ -208,10 +208,13 @@ class _Reader:
 
     def _key(self, event: events.Event, location: Location) -> str:
         line = _line(event)
+        where = path_text(location) or "the document"
+        fault = YamlFault(line, f"has a mapping or list as a key in {where}; keys are text (for templates in braces, put quotes around)")
+        if isinstance(event, events.CollectionStartEvent):
+            raise fault
         node = self._alias(event, line) if isinstance(event, events.AliasEvent) else self._node(event, location)
         if node.mapping is not None or node.entries is not None:
-            where = path_text(location) or "the document"
-            raise YamlFault(line, f"has a mapping or list as a key in {where}; keys are text (for templates in braces, put quotes around)")
+            raise fault
         if isinstance(node.scalar, str):
             return node.scalar
         shown = event.value if isinstance(event, events.ScalarEvent) else str(node.scalar)

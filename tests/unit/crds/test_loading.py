@@ -103,6 +103,9 @@ spec:
         ("a: " + "[" * 60, 1, "nested more than 50 deep"),
         ("[" * 100_000, 1, "nested more than 50 deep"),
         ("{a: " * 100_000, 1, "nested more than 50 deep"),
+        ("? " * 100_000, 1, "mapping or list as a key"),
+        ("{" * 900, 1, "mapping or list as a key"),
+        ("a: &a [1]\n*a : 2\n", 2, "mapping or list as a key"),
         ("- " * 100_000, 1, "nested more than 50 deep"),
         ("\n".join(["a0: &a0 [x, x]"] + [f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 40)]), 0, "more than 100000 values"),
         (
