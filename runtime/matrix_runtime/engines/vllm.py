@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from matrix_crds.deployment import VllmEngine
 from matrix_runtime.engines.port import EngineSettings
-from matrix_runtime.engines.vllm_arguments import check_owned, vllm_arguments
+from matrix_runtime.engines.vllm_arguments import check_owned, may_fork, vllm_arguments
 from matrix_runtime.errors import BadArguments
 
 STOP_SECONDS = 5.0
@@ -52,6 +53,8 @@ class VllmAdapter:
         configure_logging_from_args(args)
         engine_args = AsyncEngineArgs.from_cli_args(args)
         config = engine_args.create_engine_config(usage_context=UsageContext.OPENAI_API_SERVER)
+        if may_fork(self._engine, self._settings.resources):
+            os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"  # making the config has set it to spawn
         self._llm = AsyncLLM.from_vllm_config(
             config, usage_context=UsageContext.OPENAI_API_SERVER, disable_log_stats=engine_args.disable_log_stats
         )

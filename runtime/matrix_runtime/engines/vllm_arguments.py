@@ -65,9 +65,15 @@ def environment(resources: Resources) -> dict[str, str]:
     if resources.gpu:
         # The engine core must not be forked from a process that may have touched the GPU.
         return common | {"VLLM_WORKER_MULTIPROC_METHOD": "spawn"}
-    # fork: the engine core comes up with vLLM imported already, which is most of a small model's start.
     threads = str(max(1, int(quantity.parse(resources.cpu))))
-    return common | {"VLLM_WORKER_MULTIPROC_METHOD": "fork", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": threads}
+    # VLLM_ENABLE_V1_MULTIPROCESSING=0: no worker process under the engine core. vLLM wants one to set OpenMP up for it, and each
+    # process costs another import of vLLM; here OpenMP is set up before the first import.
+    return common | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": threads}
+
+
+def may_fork(engine: VllmEngine, resources: Resources) -> bool:
+    """Whether the engine core may be forked, which spares it another import of vLLM: most of a small model's start."""
+    return resources.gpu == 0 and engine.tensor_parallel * engine.pipeline_parallel == 1
 
 
 def _parallel(engine: VllmEngine) -> list[str]:
