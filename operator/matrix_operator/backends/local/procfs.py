@@ -7,6 +7,7 @@ proves whose it is, whatever was lost. (A process title written over its environ
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ MARKER_HOME = "MATRIX_HOME"
 """The state directory that the cluster is recorded in."""
 MARKER_PART = "MATRIX_CLUSTER_PART"
 """The part of the cluster that it is or descends from: gcs, dashboard, raylet, a worker's name, launcher."""
+
+_KTHREADD = "2"
+_EXEC_ATTEMPTS, _EXEC_PAUSE_SECONDS = 10, 0.002
 
 
 class ProcessesUnreadable(Exception):
@@ -86,22 +90,37 @@ class Processes:
 
     def _environment(self, pid: int) -> dict[str, str]:
         """What the process was started with; empty if it is gone, a zombie, or not readable for us."""
-        entries = (entry.partition("=") for entry in self._strings(pid, "environ"))
+        raw = self._strings(pid, "environ")
+        attempts = _EXEC_ATTEMPTS
+        while not raw and attempts and self._in_exec(pid):
+            time.sleep(_EXEC_PAUSE_SECONDS)
+            raw, attempts = self._strings(pid, "environ"), attempts - 1
+        entries = (entry.partition("=") for entry in raw)
         return {name: value for name, equals, value in entries if equals}
+
+    def _in_exec(self, pid: int) -> bool:
+        """In the midst of execve, environment and arguments are empty for a moment. A kernel thread never has any."""
+        stat = self._stat(pid)
+        kernel_thread = str(pid) == _KTHREADD or (len(stat) > 1 and stat[1] == _KTHREADD)
+        return bool(stat) and stat[0] not in "ZX" and not kernel_thread and not self._strings(pid, "cmdline")
 
     def _strings(self, pid: int, file: str) -> list[str]:
         try:
             raw = (self._proc / str(pid) / file).read_bytes()
         except OSError:
             return []
-        return os.fsdecode(raw).rstrip("\0").split("\0")
+        return os.fsdecode(raw).rstrip("\0").split("\0") if raw else []
 
     def _leads_session(self, pid: int) -> bool:
+        return self._stat(pid)[3:4] == [str(pid)]
+
+    def _stat(self, pid: int) -> list[str]:
+        """State, parent, process group, session, ...: fields 3 and up of proc(5)'s stat; empty if the process is gone."""
         try:
-            stat = (self._proc / str(pid) / "stat").read_text(errors="replace")
+            text = (self._proc / str(pid) / "stat").read_text(errors="replace")
         except OSError:
-            return False
-        return stat.rpartition(")")[2].split()[3] == str(pid)  # field 6 of proc(5)'s stat
+            return []
+        return text.rpartition(")")[2].split()
 
 
 def _unreadable(error: OSError) -> ProcessesUnreadable:

@@ -11,7 +11,7 @@ from typing import IO
 def spawn(
     argv: Sequence[str], environment: Mapping[str, str], directory: Path, output: IO[bytes] | int = subprocess.DEVNULL
 ) -> subprocess.Popen[bytes]:
-    """Start a process in `directory`; when this returns, its environment is to be seen in /proc. Raises OSError."""
+    """Start a process in `directory`; from then on it is found by what is in `environment`. Raises OSError."""
     return subprocess.Popen(
         argv, env=environment, cwd=directory, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
     )

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from matrix_crds.base import ObjectMeta
+from matrix_crds.cluster import Allocation, AllocationKind, MatrixCluster, MatrixClusterSpec
+from matrix_crds.reasons import ClusterReason
+from matrix_operator.backends.local.backend import LocalBackend
+from matrix_operator.backends.local.places import temporary_directory
+from matrix_operator.backends.local.procfs import Processes
+from matrix_operator.backends.port import BackendRefusal, ClusterBackend, RemovalState
+from matrix_operator.looks import Absent, Unknown
+from matrix_store.home import Home
+
+DESIRED = Allocation(kind=AllocationKind.LOCAL_PROCESSES, name="c")
+
+
+def cluster(**spec: Any) -> MatrixCluster:
+    uid = f"unit-{os.getpid()}-{time.time_ns()}"
+    return MatrixCluster(metadata=ObjectMeta(name="c", uid=uid), spec=MatrixClusterSpec.model_validate(spec))
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> LocalBackend:
+    return LocalBackend(Home(tmp_path), environ={"HOME": "/home/u"})
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ({"ray": {"version": "1.2.3"}}, ClusterReason.RAY_VERSION_MISMATCH),
+        ({"head": {"resources": {"cpu": "9999"}}}, ClusterReason.INSUFFICIENT_RESOURCES),
+        ({"head": {"resources": {"memory": "9999Gi"}}}, ClusterReason.INSUFFICIENT_RESOURCES),
+        ({"head": {"resources": {"gpu": 64}}}, ClusterReason.INSUFFICIENT_RESOURCES),
+        ({"workerGroups": [{"name": "w", "autoscale": {"max": 2}}]}, ClusterReason.NOT_SUPPORTED),
+    ],
+)
+def test_what_can_not_start_is_refused_at_once_and_leaves_nothing(
+    backend: LocalBackend, tmp_path: Path, spec: dict[str, Any], reason: ClusterReason
+) -> None:
+    wanted = cluster(**spec)
+    begun = time.monotonic()
+    with pytest.raises(BackendRefusal) as refused:
+        asyncio.run(backend.ensure(wanted, DESIRED))
+    assert time.monotonic() - begun < 1
+    assert refused.value.reason is reason
+    assert list(tmp_path.rglob("*")) == [] and not temporary_directory(wanted.metadata.uid).exists()
+    assert isinstance(asyncio.run(backend.observe(wanted)), Absent)
+
+
+def test_nothing_is_known_before_it_is_decided(backend: LocalBackend) -> None:
+    assert asyncio.run(backend.address(cluster())) is None
+    assert asyncio.run(backend.layout(cluster())) is None
+
+
+def test_removing_what_is_not_there_is_done_at_once(backend: LocalBackend) -> None:
+    assert asyncio.run(backend.remove(cluster())).state is RemovalState.GONE
+
+
+def test_an_unreadable_proc_freezes_everything(tmp_path: Path) -> None:
+    blind = LocalBackend(Home(tmp_path), processes=Processes(tmp_path / "missing"))
+    assert isinstance(asyncio.run(blind.observe(cluster())), Unknown)
+    assert asyncio.run(blind.remove(cluster())).state is RemovalState.UNKNOWN
+    with pytest.raises(BackendRefusal) as refused:
+        asyncio.run(blind.ensure(cluster(), DESIRED))
+    assert refused.value.reason is ClusterReason.BACKEND_UNREACHABLE
+
+
+def test_an_unreadable_journal_is_unknown(backend: LocalBackend, tmp_path: Path) -> None:
+    wanted = cluster()
+    (Home(tmp_path).cluster(wanted.metadata.uid) / "cluster.json").mkdir(parents=True)
+    assert isinstance(asyncio.run(backend.observe(wanted)), Unknown)
+
+
+def test_it_is_a_cluster_backend(backend: LocalBackend) -> None:
+    port: ClusterBackend = backend
+    assert len(port.template_hash(cluster())) == 16
+
+
+def test_the_controllers_side_loads_neither_ray_nor_much_memory() -> None:
+    code = (
+        "import sys, resource, matrix_operator.backends.local.backend, matrix_operator.backends.local.orphans\n"
+        "assert not {'ray', 'vllm', 'kopf'} & set(sys.modules)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 100_000  # KiB
