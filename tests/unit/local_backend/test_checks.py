@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,7 @@ def test_no_two_nodes_of_any_cluster_get_the_same_gpu(tmp_path: Path) -> None:
             {"part": "raylet", "argv": ["x"], "startedAt": "2026-01-01T00:00:00Z", "environment": {"CUDA_VISIBLE_DEVICES": "0,2"}}
         )
     )
-    free = free_gpus(("0", "1", "2", "3"), [journal])
+    own = PartRecord(part="w-0", argv=("x",), started_at=datetime(2026, 1, 1, tzinfo=UTC), environment={"CUDA_VISIBLE_DEVICES": "4"})
+    free = free_gpus(("0", "1", "2", "3", "4"), [journal], [own])
     assert free == ["1", "3"]
     assert assign_gpus({"head": node(gpus=0), "a-0": node(gpus=1), "a-1": node(gpus=1)}, free) == {"head": (), "a-0": ("1",), "a-1": ("3",)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -87,6 +88,17 @@ def test_a_pid_that_belongs_to_another_process_now_is_not_signalled(start: Start
     assert process.poll() is None
     assert send(Processes(), identity, uid, signal.SIGKILL)
     assert process.wait(5) == -signal.SIGKILL
+
+
+def test_a_kernel_without_process_handles_is_served_too(start: Start, uid: str) -> None:
+    def missing(pid: int) -> int:
+        raise OSError(errno.ENOSYS, "no pidfd_open")
+
+    process, other = start(uid), start(None)
+    for target, ours in ((process, True), (other, False)):
+        identity = identify(target.pid)
+        assert identity is not None and send(Processes(), identity, uid, signal.SIGKILL, missing) is ours
+    assert process.wait(5) == -signal.SIGKILL and other.poll() is None
 
 
 def test_a_process_is_found_from_the_moment_of_its_start(start: Start, uid: str) -> None:

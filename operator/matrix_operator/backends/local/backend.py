@@ -94,9 +94,13 @@ class LocalBackend:
             return Removal(RemovalState.UNKNOWN, str(error))
         if left:
             return Removal(RemovalState.GOING, f"{len(left)} processes are ending: {_describe(left)}")
+        journal = Journal(self._home, uid)
         try:
-            remove_directories(uid)
-            _remove_tree(Journal(self._home, uid).directory)
+            record = journal.cluster()
+            remove_directories(uid, Path(record.directory) if record else None)
+            _remove_tree(journal.directory)
+        except JournalUnreadable as error:
+            return Removal(RemovalState.GOING, f"no process is left, but {error}")
         except OSError as error:
             return Removal(RemovalState.GOING, f"{error.filename} can't be deleted ({error.strerror}); delete it by hand")
         return Removal(RemovalState.GONE)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from datetime import datetime, timedelta
 
 from matrix_operator.backends.local.journal import DASHBOARD, GCS, LAUNCHER
@@ -21,23 +21,34 @@ GRACE = timedelta(seconds=3)
 Choice = Callable[[MarkedProcess], bool]
 
 
-def send(processes: Processes, identity: ProcessIdentity, uid: str, number: signal.Signals) -> bool:
-    """Signal that very process if it carries the marker of cluster `uid`; whether it was signalled.
+def send(
+    processes: Processes,
+    identity: ProcessIdentity,
+    uid: str,
+    number: signal.Signals,
+    open_handle: Callable[[int], int] = os.pidfd_open,
+) -> bool:
+    """Signal that very process if it carries the marker of cluster `uid`; whether it was signalled. Raises ProcessesUnreadable.
 
     The handle is opened first and the identity checked after: a pid that is used again in between can't be hit.
     """
     try:
-        handle = os.pidfd_open(identity.pid)
-    except OSError:
-        return False
+        handle = open_handle(identity.pid)
+    except OSError as error:
+        # Linux before 5.3 has no such handles: there, checking just before is the best that can be done.
+        return error.errno == errno.ENOSYS and processes.ours(identity, uid) and _signalled(os.kill, identity.pid, number)
     try:
-        if not processes.ours(identity, uid):
-            return False
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(handle, number)
-        return True
+        return processes.ours(identity, uid) and _signalled(signal.pidfd_send_signal, handle, number)
     finally:
         os.close(handle)
+
+
+def _signalled(how: Callable[[int, int], None], target: int, number: signal.Signals) -> bool:
+    try:
+        how(target, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def send_all(processes: Processes, found: Iterable[MarkedProcess], number: signal.Signals) -> None:

@@ -7,13 +7,22 @@ from collections.abc import Iterable, Mapping
 from matrix_operator.backends.local.journal import Journal, NodeTemplate, PartRecord
 
 
-def free_gpus(visible: Iterable[str], journals: Iterable[Journal]) -> list[str]:
-    """Those that no node of these clusters holds. Raises JournalUnreadable."""
-    held = {gpu for journal in journals for record in journal.parts().values() for gpu in gpus_of(record)}
+def free_gpus(visible: Iterable[str], others: Iterable[Journal], own: Iterable[PartRecord] = ()) -> list[str]:
+    """Those that neither another cluster nor a part of this one holds. Raises JournalUnreadable."""
+    held = {gpu for record in own for gpu in _gpus_of(record)}.union(*(_held_by(journal) for journal in others))
     return [gpu for gpu in visible if gpu not in held]
 
 
-def gpus_of(record: PartRecord) -> list[str]:
+def _held_by(journal: Journal) -> set[str]:
+    """By what it has started, and by what its launcher is about to start."""
+    held = {gpu for record in journal.parts().values() for gpu in _gpus_of(record)}
+    plan, launch = journal.plan(), journal.launch()
+    if plan and not (launch and launch.written_at == plan.written_at and launch.finished):
+        held |= {gpu for node in plan.nodes for gpu in node.gpu_ids}
+    return held
+
+
+def _gpus_of(record: PartRecord) -> list[str]:
     return [gpu for gpu in record.environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
 
 

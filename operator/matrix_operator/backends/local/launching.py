@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from matrix_operator.backends.local.journal import (
     NodePlan,
     NodeTemplate,
     Ports,
+    node_of,
 )
 from matrix_operator.backends.local.machine import look
 from matrix_operator.backends.local.places import make_directory, temporary_directory
@@ -58,7 +59,7 @@ def decide_cluster(cluster: MatrixCluster, desired: Allocation, home: Home, envi
 def launch(
     record: ClusterRecord,
     starting: Mapping[str, NodeTemplate],
-    running: Iterable[NodeTemplate],
+    running: Mapping[str, NodeTemplate],
     attempt: int,
     *,
     environ: Mapping[str, str],
@@ -67,10 +68,11 @@ def launch(
 ) -> None:
     """Start the launcher for those nodes. Raises BackendRefusal, JournalUnreadable, OSError."""
     home = Home(Path(record.home))
-    journal, machine, running = Journal(home, record.uid), look(environ), list(running)
-    free = free_gpus(machine.gpu_ids, [*other_journals(home, record.uid), *([journal] if running else [])])
+    journal, machine = Journal(home, record.uid), look(environ)
+    own = [part for part in journal.parts().values() if node_of(part.part) in running]
+    free = free_gpus(machine.gpu_ids, other_journals(home, record.uid), own)
     check_ray(record.template, machine)
-    check_capacity(running, starting.values(), machine, len(free))
+    check_capacity(running.values(), starting.values(), machine, len(free))
     if HEAD in starting:
         _require_ports(record.ports)
     make_directory(Path(record.directory))

@@ -42,10 +42,10 @@ def make_directory(directory: Path) -> None:
         raise BackendRefusal(ClusterReason.START_FAILED, message)
 
 
-def remove_directories(uid: str) -> None:
-    """Remove the cluster's temporary directory wherever it could have been made. Raises OSError."""
-    for base in _bases():
-        directory = base / _name(uid)
+def remove_directories(uid: str, recorded: Path | None = None) -> None:
+    """Remove the cluster's temporary directory, wherever it could have been made and where it was `recorded`. Raises OSError."""
+    candidates = {base / _name(uid) for base in _bases()} | ({recorded} if recorded and recorded.name == _name(uid) else set())
+    for directory in candidates:
         if directory.is_dir() and not directory.is_symlink() and directory.stat().st_uid == os.geteuid():
             shutil.rmtree(directory)
 

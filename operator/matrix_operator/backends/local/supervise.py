@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -47,6 +48,8 @@ class Supervisor:
         self._children = children
         self._environ = environ
         self._clock = clock
+        self._deciding = threading.Lock()
+        """Ports and GPUs are given out to one cluster at a time."""
 
     def ensure(self, cluster: MatrixCluster, desired: Allocation) -> None:
         """Raises BackendRefusal, JournalUnreadable, ProcessesUnreadable, OSError."""
@@ -59,10 +62,11 @@ class Supervisor:
         view = look(journal, self._processes, uid)
         record = view.cluster
         if record is None or (record.attempt, record.template_hash) != (desired.attempt, desired.template_hash or record.template_hash):
-            record = decide_cluster(cluster, desired, self._home, self._environ, self._clock())  # refuses before anything is ended
-            if not self._clear(journal, uid):
-                return
-            journal.put(record)
+            with self._deciding:
+                record = decide_cluster(cluster, desired, self._home, self._environ, self._clock())  # refuses before anything is ended
+                if not self._clear(journal, uid):
+                    return
+                journal.put(record)
             view = look(journal, self._processes, uid)
         wanted = all_nodes(cluster.spec, record.template)
         self._carry_out(decide(view, wanted, self._clock()), view, record, journal, cluster)
@@ -96,9 +100,10 @@ class Supervisor:
     def _launch(self, nodes: tuple[str, ...], attempt: int, view: View, record: ClusterRecord, cluster: MatrixCluster) -> None:
         check_supported(cluster.spec)
         templates = all_nodes(cluster.spec, record.template)
-        running = [node for name, node in templates.items() if name not in nodes and view.started(name)]
+        running = {name: node for name, node in templates.items() if name not in nodes and view.started(name)}
         starting = {name: templates[name] for name in nodes}
-        launch(record, starting, running, attempt, environ=self._environ, children=self._children, now=self._clock())
+        with self._deciding:
+            launch(record, starting, running, attempt, environ=self._environ, children=self._children, now=self._clock())
 
     def _restart(self, part: PartRecord, record: ClusterRecord, journal: Journal) -> None:
         if self._end(record.uid, part.part):
