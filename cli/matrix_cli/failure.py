@@ -28,8 +28,6 @@ CODES: tuple[tuple[type[BaseException], Exit], ...] = (
     (store.Unavailable, Exit.UNAVAILABLE),
     (client.ControllerFailed, Exit.UNAVAILABLE),
     (Interrupted, Exit.INTERRUPTED),
-    (KeyboardInterrupt, Exit.INTERRUPTED),
-    (click.Abort, Exit.INTERRUPTED),
     (store.StoreError, Exit.FAILED),
     (client.ClientError, Exit.FAILED),
     (click.ClickException, Exit.FAILED),
@@ -43,6 +41,8 @@ def report(error: BaseException, *, debug: bool = False) -> int:
         return error.code if isinstance(error.code, int) else Exit.FAILED
     if isinstance(error, BrokenPipeError):
         return _reader_left()
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        return Exit.INTERRUPTED  # who pressed Ctrl-C knows
     if debug:
         import traceback
 
@@ -63,7 +63,7 @@ def _text(error: BaseException) -> str:
         return f"{error.format_message().rstrip('.')}; see `{command} --help`"
     if isinstance(error, click.ClickException):
         return error.format_message()
-    return str(error) or "interrupted"
+    return str(error)
 
 
 def _one_line(error: BaseException) -> str:

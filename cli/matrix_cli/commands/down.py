@@ -90,4 +90,4 @@ def _report(removed: Sequence[ObjectKey], asked: Sequence[ObjectKey], seconds: f
         if key not in removed:
             click.echo(f"{key} was not there")
     if removed:
-        click.echo(f"removed in {span(seconds)}; nothing of {', '.join(map(str, removed))} is left")
+        click.echo(f"removed in {span(seconds)}; nothing is left")

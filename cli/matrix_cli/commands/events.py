@@ -74,7 +74,7 @@ def event_record(event: Event) -> dict[str, Any]:
     """The JSON form."""
     return {
         "object": {"kind": event.key.kind, "namespace": event.key.namespace, "name": event.key.name, "uid": event.uid},
-        "type": event.type,
+        "type": event.type.value,
         "reason": event.reason,
         "message": event.message,
         "firstTimestamp": event.first.isoformat(),

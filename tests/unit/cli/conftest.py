@@ -1,0 +1,38 @@
+"""A state directory per test, empty or with a cluster and a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.unit.client.worlds import CHAT, LAB, World, condition, new_world, ready
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> World:
+    """Nothing in it, and no controller."""
+    return new_world(tmp_path)
+
+
+@pytest.fixture
+def world(empty: World) -> World:
+    """A cluster that is ready, a model that loads, and no controller."""
+    empty.put(LAB, ready(backend="Local", workers={"desired": 0, "ready": 0, "display": "head only"}))
+    conditions = [condition("Ready", "False", "Loading", "weights, 20 %"), condition("ClusterReady", "True", "Ready")]
+    empty.put(CHAT, ready() | {"summary": "weights, 20 %", "model": "chat", "replicas": {"display": "0/1"}, "conditions": conditions})
+    return empty
+
+
+@pytest.fixture
+def managed(world: World) -> Iterator[World]:
+    """The same, with a controller that is alive and does nothing."""
+    with world.controller():
+        yield world
+
+
+@pytest.fixture
+def managed_empty(empty: World) -> Iterator[World]:
+    """Nothing in it, with a controller that is alive and does nothing."""
+    with empty.controller():
+        yield empty
