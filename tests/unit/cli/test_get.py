@@ -40,7 +40,9 @@ def test_wide_adds_the_reason(world: World) -> None:
     assert row[header.index("REASON") :].startswith("Loading")
 
 
-@pytest.mark.parametrize("words", [("mxd/chat",), ("modeldeployment", "chat"), ("ModelDeployment/default/chat",), ("modeldeployments/chat",)])
+@pytest.mark.parametrize(
+    "words", [("mxd/chat",), ("modeldeployment", "chat"), ("ModelDeployment/default/chat",), ("modeldeployments/chat",)]
+)
 def test_one_object_by_any_of_its_names(world: World, words: tuple[str, ...]) -> None:
     assert run(world, "get", *words, "-o", "name").stdout == "ModelDeployment/chat\n"
 

@@ -68,7 +68,10 @@ def test_describe_as_json_and_yaml(world: World) -> None:
 def test_describe_of_an_unknown_name(world: World) -> None:
     result = run(world, "describe", "mxc/lba")
 
-    assert (result.exit_code, result.stderr) == (Exit.NOT_FOUND, "error: MatrixCluster/lba does not exist; did you mean MatrixCluster/lab?\n")
+    assert (result.exit_code, result.stderr) == (
+        Exit.NOT_FOUND,
+        "error: MatrixCluster/lba does not exist; did you mean MatrixCluster/lab?\n",
+    )
 
 
 def test_events_of_all_or_of_one(world: World) -> None:

@@ -1,0 +1,64 @@
+"""The help pages and docs/cli.md name every command and every exit code."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+import pytest
+from tests.unit.cli.runner import run
+from tests.unit.client.worlds import World
+
+from matrix_cli.exits import Exit
+from matrix_cli.main import ENTRIES, matrix
+from matrix_cli.settings import Command
+
+PAGE = Path(__file__).parents[3] / "docs" / "cli.md"
+
+
+def command(name: str) -> click.Command:
+    found = matrix.get_command(click.Context(matrix), name)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_the_summary_on_the_first_page_is_the_command_s_own(name: str) -> None:
+    assert command(name).get_short_help_str(200) == ENTRIES[name].summary
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_every_command_has_the_common_options_and_a_help_page(empty: World, name: str) -> None:
+    result = run(empty, name, "-h")
+
+    assert result.exit_code == Exit.OK
+    assert isinstance(command(name), (Command, click.Group))
+    if isinstance(command(name), Command):
+        assert all(option in result.stdout for option in ("Common options:", "--namespace", "--home", "--debug"))
+
+
+def test_the_first_page_names_commands_and_exit_codes(empty: World) -> None:
+    text = run(empty, "--help").stdout
+
+    assert all(f"  {name} " in text for name in ENTRIES)
+    assert all(f"  {int(code):<3}  {code.text}" in text for code in Exit)
+
+
+def test_the_documentation_names_every_command_option_and_exit_code() -> None:
+    text = PAGE.read_text()
+
+    for name in ENTRIES:
+        assert f"`matrix {name}" in text
+        for parameter in command(name).params:
+            if isinstance(parameter, click.Option):
+                assert f"`{max(parameter.opts, key=len)}" in text, (name, parameter.opts)
+    for code in Exit:
+        assert f"| {int(code)} | {code.text} |" in text
+
+
+def test_the_version_names_what_a_cluster_is_made_of(empty: World) -> None:
+    lines = run(empty, "--version").stdout.splitlines()
+
+    assert lines[0] == f"matrix {version('matrix-operator')}"
+    assert [line.split()[0] for line in lines] == ["matrix", "python", "ray", "vllm"]
