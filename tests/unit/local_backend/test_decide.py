@@ -89,13 +89,17 @@ def test_hands_off_while_the_launcher_starts_the_head() -> None:
     assert decide(busy, ["head", "w-0"], NOW) == []
 
 
-def test_what_a_killed_launcher_left_half_done_is_ended_then_launched_after_a_wait() -> None:
-    half = view(("gcs",), launch=launch(doing="starting the dashboard"))
+def test_what_a_killed_launcher_left_half_done_is_ended_then_launched_at_once() -> None:
+    half = view(("gcs",), plan=plan("head", written_at=NOW), launch=launch(doing="starting the dashboard", written_at=NOW))
     assert decide(half, ["head"], NOW) == [EndEverything()]
     ended = replace(half, alive=frozenset(), marked=frozenset())
     assert decide(ended, ["head"], NOW) == [Launch(("head",), 2)]
-    just_now = replace(ended, plan=plan("head", written_at=NOW), launch=launch(doing="starting the dashboard", written_at=NOW))
-    (refusal,) = decide(just_now, ["head"], NOW + timedelta(seconds=1))
+
+
+def test_a_launcher_that_is_killed_again_waits_and_says_where_it_was() -> None:
+    state = launch(doing="starting the dashboard", written_at=NOW)
+    again = view((), plan=plan("head", attempt=2, written_at=NOW), launch=state)
+    (refusal,) = decide(again, ["head"], NOW)
     assert isinstance(refusal, Refuse) and "the launcher was ended while starting the dashboard" in refusal.message
 
 

@@ -94,7 +94,7 @@ def _launch(view: View, nodes: tuple[str, ...], now: datetime) -> Iterator[Step]
     failure = view.launch_failure
     if failure is None or view.plan is None or failure.node not in nodes:
         yield Launch(nodes, attempt=1)
-    elif is_due(view.plan.written_at, backoff(view.plan.attempt + 1), now):
+    elif is_due(view.plan.written_at, backoff(view.plan.attempt + view.given_up(failure.node)), now):  # one that was killed: no wait
         yield Launch(nodes, attempt=view.plan.attempt + 1)
     else:
         yield Refuse(ClusterReason.START_FAILED, f"{failure.node} did not start: {failure.message}; it is tried again")
