@@ -24,11 +24,13 @@ from matrix_runtime.sources.port import Report
 
 FORMAT = "v1"
 """Part of the cache's key: changed when the conversion itself changes."""
+CONVERTER = ("-m", "matrix_runtime.sources.gguf_convert")
+"""Arguments for Python; those of the file and of the directory to fill come after them."""
 LOOK_SECONDS = 0.5
 LAST_LINES = 20
 
 
-async def converted(file: Path, cache: Path, report: Report, environment: dict[str, str]) -> Path:
+async def converted(file: Path, cache: Path, report: Report, environment: dict[str, str], converter: tuple[str, ...] = CONVERTER) -> Path:
     """The directory that holds the converted model. Raises StartFailed."""
     digest = await asyncio.to_thread(_digest, file)
     target = cache / "gguf" / f"{file.stem}-{digest[:16]}-{FORMAT}"
@@ -39,7 +41,7 @@ async def converted(file: Path, cache: Path, report: Report, environment: dict[s
     await _acquire(lock, file, report)
     try:
         if not target.is_dir():
-            await _convert(file, target, report, environment)
+            await _convert(file, target, report, environment, converter)
     finally:
         lock.release()
     return target
@@ -55,13 +57,13 @@ async def _acquire(lock: FileLock, file: Path, report: Report) -> None:
             await asyncio.sleep(LOOK_SECONDS)
 
 
-async def _convert(file: Path, target: Path, report: Report, environment: dict[str, str]) -> None:
+async def _convert(file: Path, target: Path, report: Report, environment: dict[str, str], converter: tuple[str, ...]) -> None:
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)  # left by a holder of the lock that was killed
     partial.mkdir()
     output = Output()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "matrix_runtime.sources.gguf_convert", str(file), str(partial)),
+        *(sys.executable, "-P", *converter, str(file), str(partial)),
         env={**os.environ, **environment},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,

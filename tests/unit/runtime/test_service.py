@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import httpx2
+import pytest
+from httpx2 import ASGITransport
+
+from matrix_proto.state import HEALTH_PATH, REPLICAS_PATH, STATE_PATH, State
+from matrix_runtime.system.directory import Directory
+from matrix_runtime.system.service import DirectoryService
+
+RAY, CLIENT = {"Authorization": "Bearer ray"}, {"Authorization": "Bearer client"}
+REPORT = {"id": "a", "application": "mx-md-m", "model": "m", "state": "Ready", "since": "2026-01-01T00:00:00Z", "pid": 7}
+
+
+@pytest.fixture
+def http(tmp_path: Path) -> httpx2.AsyncClient:
+    (tmp_path / "ray-token").write_text("ray\n")
+    (tmp_path / "client-token").write_text("client")
+    about = State(runtime_version="0.1.0", ray_version="2.60.0", instance="i", revision=0)
+    app = DirectoryService(Directory(), about).app(tmp_path)
+    return httpx2.AsyncClient(transport=ASGITransport(app=app), base_url="http://directory")
+
+
+async def state(http: httpx2.AsyncClient, **query: object) -> State:
+    answer = await http.get(STATE_PATH, params=query, headers=CLIENT)
+    assert answer.status_code == 200, answer.text
+    return State.model_validate(answer.json())
+
+
+def test_what_is_reported_is_in_the_state(http: httpx2.AsyncClient) -> None:
+    async def run() -> None:
+        assert (await http.post(REPLICAS_PATH, json=REPORT, headers=RAY)).status_code == 200
+        got = await state(http)
+        assert [replica.id for replica in got.replicas] == ["a"]
+        assert (got.instance, got.ray_version) == ("i", "2.60.0")
+
+    asyncio.run(run())
+
+
+def test_the_state_takes_either_token_a_report_only_rays_and_health_none(http: httpx2.AsyncClient) -> None:
+    async def run() -> None:
+        assert (await http.get(STATE_PATH)).status_code == 401
+        assert (await http.get(STATE_PATH, headers={"Authorization": "Bearer wrong"})).status_code == 401
+        assert (await http.get(STATE_PATH, headers=RAY)).status_code == 200
+        assert (await http.get(STATE_PATH, headers=CLIENT)).status_code == 200
+        assert (await http.post(REPLICAS_PATH, json=REPORT, headers=CLIENT)).status_code == 401
+        assert (await http.get(HEALTH_PATH)).status_code == 200
+        assert (await http.get("/", headers=RAY)).status_code == 404
+
+    asyncio.run(run())
+
+
+def test_a_reader_who_knows_the_revision_waits_until_it_changes(http: httpx2.AsyncClient) -> None:
+    async def run() -> None:
+        known = (await state(http)).revision
+        waiting = asyncio.create_task(state(http, since=known, wait=30))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        await http.post(REPLICAS_PATH, json=REPORT, headers=RAY)
+        assert (await asyncio.wait_for(waiting, 5)).revision > known
+
+    asyncio.run(run())
+
+
+def test_a_reader_is_answered_at_once_when_it_knows_another_revision_or_instance(http: httpx2.AsyncClient) -> None:
+    async def run() -> None:
+        known = (await state(http)).revision
+        started = time.monotonic()
+        await state(http, since=known - 1, wait=30)
+        await state(http, since=known, wait=30, instance="earlier")
+        assert time.monotonic() - started < 5
+
+    asyncio.run(run())
+
+
+def test_a_reader_is_answered_when_its_wait_is_over(http: httpx2.AsyncClient) -> None:
+    async def run() -> None:
+        known = (await state(http)).revision
+        assert (await state(http, since=known, wait=0.05)).revision == known
+
+    asyncio.run(run())
+
+
+def test_nonsense_is_refused_in_words(http: httpx2.AsyncClient) -> None:
+    async def run() -> None:
+        answer = await http.post(REPLICAS_PATH, json=REPORT | {"state": "Sleepy"}, headers=RAY)
+        assert (answer.status_code, answer.json()["error"]["message"][:13]) == (400, "not a Replica")
+        answer = await http.get(STATE_PATH, params={"since": "x"}, headers=RAY)
+        assert answer.status_code == 400 and "whole number" in answer.json()["error"]["message"]
+
+    asyncio.run(run())
