@@ -19,6 +19,7 @@ from matrix_store.errors import NotFound
 from matrix_store.port import StoredObject
 
 CONTROLLER = "controller"
+_GROUPS = {"serve/replica_": "replica", "output/": "output"}
 POLL_SECONDS = 0.25
 
 
@@ -77,11 +78,16 @@ def _parts_of_ray(files: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def _replicas(files: Mapping[str, Path], key: ObjectKey) -> dict[str, Path]:
-    """The replicas of one deployment, newest last, under their own short names. The application is mx-md-NAME."""
-    mark = f"mx-md-{key.name}_"
-    found = [(name, path) for name, path in files.items() if mark in f"{name}_"]
-    found.sort(key=lambda item: item[1].stat().st_mtime if item[1].exists() else 0.0)
-    return {f"{'replica' if '/replica_' in name else 'build'}/{name.rsplit('_', 1)[-1]}": path for name, path in found}
+    """Those of one deployment, the one written to last at the end, under their own short names. The application is mx-md-NAME."""
+    mine = [name for name in files if f"mx-md-{key.name}_" in name]
+    mine.sort(key=lambda name: files[name].stat().st_mtime if files[name].exists() else 0.0)
+    return {_short(name): files[name] for name in mine}
+
+
+def _short(name: str) -> str:
+    """replica/ID (what Serve says of it), output/PID (what it and its engine printed), build/PID (what read its configuration)."""
+    group = next((group for start, group in _GROUPS.items() if name.startswith(start)), "build")
+    return f"{group}/{name.rpartition('_')[2]}"
 
 
 def _choose(files: Mapping[str, Path], component: str | None, subject: str) -> Mapping[str, Path]:

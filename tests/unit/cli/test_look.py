@@ -123,6 +123,7 @@ def test_a_deployment_has_its_own_replicas_and_the_cluster_the_rest(tmp_path: Pa
         "serve/replica_mx-md-chat_Replica_old",
         "serve/replica_mx-md-chat-two_Replica_x",
         "serve/controller_build_mx-md-chat_99",
+        "output/mx-md-chat_Replica_4711",
     ]
     files = {name: tmp_path / name.replace("/", "_") for name in names}
     for age, path in enumerate(files.values()):
@@ -130,4 +131,4 @@ def test_a_deployment_has_its_own_replicas_and_the_cluster_the_rest(tmp_path: Pa
         os.utime(path, (1000 - age, 1000 - age))
 
     assert list(_parts_of_ray(files)) == names[:3]
-    assert list(_replicas(files, CHAT)) == ["build/99", "replica/old", "replica/new"]
+    assert list(_replicas(files, CHAT)) == ["output/4711", "build/99", "replica/old", "replica/new"]

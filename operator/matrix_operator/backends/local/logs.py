@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from matrix_operator.backends.local.journal import LAUNCHER, Journal, JournalUnreadable, PartRecord
@@ -10,14 +11,17 @@ from matrix_operator.backends.local.places import session_directory
 from matrix_store.home import Home
 
 _TAIL_BYTES = 64 * 1024
+_HEAD_CHARACTERS = 1024
+_REPLICA = re.compile(r"^:actor_name:ServeReplica:([^:\n]+):([^:\n]+)$", re.MULTILINE)
 
 
 def log_files(home: Home, uid: str) -> dict[str, Path]:
-    """The log of each component that has one: launcher, gcs, dashboard, raylet, each worker <group>-<index>, and serve/<name> for
-    Serve's controller and each replica. Empty when nothing was started."""
+    """The log of each component that has one: launcher, gcs, dashboard, raylet, each worker <group>-<index>, serve/<name> for Serve's
+    controller and each replica, and output/<application>_<deployment>_<pid> for what a replica and its engine printed. Empty when
+    nothing was started."""
     journal = Journal(home, uid)
     found = {LAUNCHER: journal.launch_log, **{part: files[-1] for part, files in _part_files(journal).items()}}
-    return {name: path for name, path in found.items() if path.exists()} | _serve_files(journal)
+    return {name: path for name, path in found.items() if path.exists()} | _session_files(journal)
 
 
 def output_files(record: PartRecord) -> list[Path]:
@@ -53,10 +57,31 @@ def _part_files(journal: Journal) -> dict[str, list[Path]]:
     return {part: files for part, files in found.items() if files}
 
 
-def _serve_files(journal: Journal) -> dict[str, Path]:
+def _session_files(journal: Journal) -> dict[str, Path]:
     try:
         cluster = journal.cluster()
     except JournalUnreadable:
         return {}
     session = session_directory(Path(cluster.directory)) if cluster else None
-    return {f"serve/{path.stem}": path for path in sorted((session / "logs" / "serve").glob("*.log"))} if session else {}
+    return {} if session is None else _serve_files(session / "logs" / "serve") | _printed_files(session / "logs")
+
+
+def _serve_files(directory: Path) -> dict[str, Path]:
+    return {f"serve/{path.stem}": path for path in sorted(directory.glob("*.log"))}
+
+
+def _printed_files(directory: Path) -> dict[str, Path]:
+    """What replicas printed, their engines' lines among it. Ray writes who it was at the head of worker-<id>-<job>-<pid>.out."""
+    found = {}
+    for path in sorted(directory.glob("worker-*.out")):
+        if replica := _REPLICA.search(_head(path)):
+            found[f"output/{replica[1]}_{replica[2]}_{path.stem.rpartition('-')[2]}"] = path
+    return found
+
+
+def _head(path: Path) -> str:
+    try:
+        with path.open(errors="replace") as file:
+            return file.read(_HEAD_CHARACTERS)
+    except OSError:
+        return ""
