@@ -27,7 +27,7 @@ from matrix_store.port import Store, StoredObject
 def get(settings: Settings, words: tuple[str, ...], output: str, watch: bool, all_namespaces: bool) -> None:
     """List objects.
 
-    Without an argument, or with `matrix`, everything there is. Kinds: MatrixCluster (mxc), ModelDeployment (mxd).
+    Without an argument, or with `matrix`, everything there is. Kinds go by their name, plural or short name, such as mxd.
     """
     selections = read_selections(words, settings.namespace)
 
