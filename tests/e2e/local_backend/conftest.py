@@ -48,13 +48,14 @@ class Driver:
         self.cluster = MatrixCluster(metadata=ObjectMeta(name=name, uid=self.uid), spec=spec)
         self.journal = Journal(home, self.uid)
         self.backend = LocalBackend(home)
+        self.attempt = 1
 
     def change(self, **fields: Any) -> None:
         self.cluster = self.cluster.model_copy(update={"spec": self.cluster.spec.model_copy(update=fields)})
 
     def ensure(self) -> None:
-        hash_ = self.backend.template_hash(self.cluster)
-        desired = Allocation(kind=AllocationKind.LOCAL_PROCESSES, name=self.cluster.metadata.name, template_hash=hash_)
+        hash_, name = self.backend.template_hash(self.cluster), self.cluster.metadata.name
+        desired = Allocation(kind=AllocationKind.LOCAL_PROCESSES, name=name, template_hash=hash_, attempt=self.attempt)
         asyncio.run(self.backend.ensure(self.cluster, desired))
 
     def observe(self) -> Look[Observation]:

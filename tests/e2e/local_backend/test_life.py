@@ -32,9 +32,14 @@ def test_a_launcher_killed_in_mid_start_leaves_one_ray_only_and_removing_works_w
     assert isinstance(driver.observe(), Absent)
 
 
-def test_removing_in_mid_start_leaves_nothing(make: Any, wait: Any) -> None:
+def test_another_attempt_makes_all_anew_and_removing_in_mid_start_leaves_nothing(make: Any, wait: Any) -> None:
     driver = make("delta")
     driver.ensure()
+    wait(lambda: driver.pids("gcs"), "the launcher has started the GCS", 30)
+    first, ports = driver.pids("gcs"), driver.journal.cluster().ports
+    driver.attempt = 2
+    wait(lambda: (driver.ensure(), driver.pids("gcs") not in ([], first))[1], "another GCS", 30)
+    assert driver.journal.cluster().attempt == 2 and driver.journal.cluster().ports == ports
     wait(lambda: driver.pids("gcs"), "the launcher has started the GCS", 30)
     driver.remove(10)
     driver.remove(1)  # once more: nothing to do

@@ -152,6 +152,11 @@ def test_one_launcher_at_a_time() -> None:
     assert decide(busy, ["head", "w-0", "w-1"], NOW) == []
 
 
+def test_the_head_is_looked_after_while_the_launcher_is_at_a_worker() -> None:
+    busy = view(plan=plan("head", "w-0"), launch=launch("w-0"), alive=frozenset({"raylet", "dashboard", "launcher"}))
+    assert [type(step) for step in decide(busy, ["head", "w-0"], NOW)] == [Restart]
+
+
 def test_a_worker_whose_start_failed_does_not_disturb_the_head() -> None:
     failed = view((*HEAD, "w-0"), dead=("w-0",), plan=plan("w-0"), launch=launch("w-0", failure=LaunchFailure(node="w-0", message="m")))
     assert decide(failed, ["head", "w-0"], NOW) == [Launch(("w-0",), 2)]

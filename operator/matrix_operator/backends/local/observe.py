@@ -36,7 +36,7 @@ def allocation_of(cluster: ClusterRecord) -> Allocation:
 
 
 def node_state(view: View, cluster: ClusterRecord, node: str, now: datetime) -> NodeState:
-    if node in view.launching and view.plan is not None and not _has_come_up(view, node):
+    if node in view.launching and view.plan is not None:
         return NodeState(node, NodePhase.STARTING, view.plan.written_at, message=_doing(view, node))
     if must_launch_head(view) or view.given_up(node) or not view.started(node):
         return _not_started(view, cluster, node)
@@ -48,14 +48,6 @@ def node_state(view: View, cluster: ClusterRecord, node: str, now: datetime) -> 
         return NodeState(node, NodePhase.FAILED, since, ClusterReason.START_FAILED, dying_message(worst))
     names = " and ".join(name_of(record.part) for record in dead)
     return NodeState(node, NodePhase.RECOVERING, since, ClusterReason.RECOVERING, f"{names} ended and is being started again")
-
-
-def _has_come_up(view: View, node: str) -> bool:
-    """The launcher starts nodes in the order of its plan: those before the one it is at are up."""
-    if view.plan is None or view.progress is None:
-        return False
-    order = [planned.name for planned in view.plan.nodes]
-    return view.progress.finished or order.index(node) < order.index(view.progress.node)
 
 
 def _doing(view: View, node: str) -> str:

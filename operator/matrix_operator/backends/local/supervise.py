@@ -61,7 +61,7 @@ class Supervisor:
             return
         view = look(journal, self._processes, uid)
         record = view.cluster
-        if record is None or (record.attempt, record.template_hash) != (desired.attempt, desired.template_hash or record.template_hash):
+        if record is None or record.attempt != desired.attempt:  # a new attempt means nodes made anew, from the spec as it is now
             with self._deciding:
                 record = decide_cluster(cluster, desired, self._home, self._environ, self._clock())  # refuses before anything is ended
                 if not self._clear(journal, uid):

@@ -40,8 +40,11 @@ class View:
 
     @property
     def launching(self) -> frozenset[str]:
-        """The nodes that the launcher has in hand now."""
-        return frozenset(node.name for node in self.plan.nodes) if self.plan and LAUNCHER in self.alive else frozenset()
+        """The nodes that the launcher has in hand now: it goes by the order of its plan, those before the one it is at are up."""
+        if self.plan is None or LAUNCHER not in self.alive or (self.progress and self.progress.finished):
+            return frozenset()
+        order = [node.name for node in self.plan.nodes]
+        return frozenset(order[order.index(self.progress.node) :] if self.progress else order)
 
     @property
     def launch_failure(self) -> LaunchFailure | None:
