@@ -38,4 +38,4 @@ def test_no_route_of_vllms_app_is_reached_without_the_token_but_health(tmp_path:
                         assert answer.status_code == 404, path
 
     asyncio.run(walk())
-    assert {"/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/embeddings", "/tokenize"} <= {path for path, _ in routes}
+    assert {"/v1/chat/completions", "/v1/completions", "/v1/models", "/tokenize"} <= {path for path, _ in routes}
