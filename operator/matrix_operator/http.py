@@ -1,4 +1,4 @@
-"""HTTP to Ray and to the runtime, with httpx2. Every call has a deadline and ends in an answer or a ForeignFault."""
+"""HTTP to Ray and to the runtime, with aiohttp. Every call has a deadline and ends in an answer or a ForeignFault."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-import httpx2
+import aiohttp
 
 from matrix_operator.errors import ForeignFault
 
 CONNECT_SECONDS = 2.0
+KEEP_ALIVE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -29,23 +30,31 @@ class Answer:
 
 
 class HttpClient:
-    """Keeps connections; one per controller."""
+    """Keeps connections; one per controller, used in one event loop. No proxy of the environment is used: what it asks is ours."""
 
     def __init__(self) -> None:
-        limits = httpx2.Limits(max_keepalive_connections=32, keepalive_expiry=30.0)
-        self._client = httpx2.AsyncClient(limits=limits, trust_env=False, follow_redirects=False)
+        self._session: aiohttp.ClientSession | None = None
 
     async def request(self, method: str, url: str, *, token: str, seconds: float, body: object | None = None) -> Answer:
         """Raises ForeignFault when no whole answer came within `seconds`."""
+        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=min(seconds, CONNECT_SECONDS))
         headers = {"Authorization": f"Bearer {token}"}
-        timeout = httpx2.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
         try:
-            answer = await self._client.request(method, url, headers=headers, json=body, timeout=timeout)
-        except httpx2.TimeoutException as error:
+            async with self._open().request(
+                method, url, headers=headers, json=body, timeout=timeout, allow_redirects=False, raise_for_status=False
+            ) as answer:
+                return Answer(answer.status, await answer.text(errors="replace"))
+        except TimeoutError as error:
             raise ForeignFault(f"{method} {url} did not answer within {seconds:g} s") from error
-        except httpx2.HTTPError as error:
+        except (aiohttp.ClientError, OSError) as error:
             raise ForeignFault(f"{method} {url} failed: {error or type(error).__name__}") from error
-        return Answer(answer.status_code, answer.text)
 
     async def close(self) -> None:
-        await self._client.aclose()
+        if self._session is not None:
+            await self._session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
+            self._session = aiohttp.ClientSession(connector=connector, trust_env=False)
+        return self._session

@@ -13,7 +13,7 @@ class ControllerMetrics:
         self.reconciles = Counter("matrix_reconcile_total", "Reconciles by kind and result", ["kind", "result"], registry=self.registry)
         self.seconds = Histogram("matrix_reconcile_seconds", "Duration of a reconcile", ["kind"], registry=self.registry)
         self.errors = Counter("matrix_reconcile_errors_total", "Errors by fate: retry, user, bug", ["kind", "fate"], registry=self.registry)
-        self.queue = Gauge("matrix_queue_depth", "Keys that are due and wait", registry=self.registry)
+        self.queue = Gauge("matrix_queue_depth", "Keys that are due and wait", ["kind"], registry=self.registry)
         self.steps = Counter("matrix_steps_total", "Steps carried out, by kind of step", ["step"], registry=self.registry)
         self.objects = Gauge("matrix_objects", "Objects by kind and by the status of Ready", ["kind", "ready"], registry=self.registry)
 

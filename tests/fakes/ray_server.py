@@ -15,7 +15,8 @@ SINCE = datetime(2026, 1, 1, tzinfo=UTC).isoformat()
 
 
 class FakeRay:
-    """State that tests read and steer. `refuse` names applications that get a 400, `refuse_entry` is one exact entry that does;
+    """State that tests read and steer. Under /<name>/ it stands in for further clusters, each with a state of its own.
+    `refuse` names applications that get a 400, `refuse_entry` is one exact entry that does;
     `broken` answers everything of Ray's with it; `failed` names applications whose start failed."""
 
     def __init__(self) -> None:
@@ -28,19 +29,26 @@ class FakeRay:
         self.replica_failure: dict[str, Any] | None = None
         self.revision = 1
         self.url = ""
+        self.children: dict[str, FakeRay] = {}
 
     def app(self) -> web.Application:
         app = web.Application(middlewares=[self._break])
-        app.router.add_get("/api/version", self._version)
-        app.router.add_get("/api/v0/nodes", self._nodes)
-        app.router.add_get("/api/serve/applications/", self._serve)
-        app.router.add_put("/api/serve/applications/", self._put)
-        app.router.add_get("/matrix/v1/state", self._state)
+        for prefix in ("", "/{cluster}"):
+            app.router.add_get(prefix + "/api/version", self._version)
+            app.router.add_get(prefix + "/api/v0/nodes", self._nodes)
+            app.router.add_get(prefix + "/api/serve/applications/", lambda request: self._of(request)._serve(request))
+            app.router.add_put(prefix + "/api/serve/applications/", lambda request: self._of(request)._put(request))
+            app.router.add_get(prefix + "/matrix/v1/state", lambda request: self._of(request)._state(request))
         return app
+
+    def _of(self, request: web.Request) -> FakeRay:
+        """The cluster that the path names, made when it is first asked for; without a name this one."""
+        name = request.match_info.get("cluster")
+        return self.children.setdefault(name, FakeRay()) if name else self
 
     @web.middleware
     async def _break(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        if self.broken and request.path.startswith("/api/"):
+        if self.broken and "/api/" in request.path:
             status, text = self.broken
             return web.Response(status=status, text=text)
         answer: web.StreamResponse = await handler(request)
@@ -130,3 +138,9 @@ def serve(ray: FakeRay) -> Iterator[FakeRay]:
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
+
+
+if __name__ == "__main__":
+    with serve(FakeRay()) as running:
+        print(running.url, flush=True)
+        threading.Event().wait()

@@ -28,6 +28,7 @@ class FakeBackend:
     """Set the fields to steer it; `calls` tells what was asked of it, as "ensure NAME" and "remove NAME"."""
 
     address_of: RayAddress | None = None
+    """`{name}` in its URLs becomes the cluster's name."""
     phase: NodePhase = NodePhase.RUNNING
     """Of the nodes of every cluster that was ensured."""
     blind: str = ""
@@ -68,7 +69,11 @@ class FakeBackend:
         return Removal(self.removal)
 
     async def address(self, cluster: MatrixCluster) -> RayAddress | None:
-        return self.address_of
+        if self.address_of is None:
+            return None
+        name = cluster.metadata.name
+        urls = {url: getattr(self.address_of, url).format(name=name) for url in ("dashboard_url", "state_url")}
+        return replace(self.address_of, **urls)
 
     async def layout(self, cluster: MatrixCluster) -> RuntimeLayout | None:
         if self.address_of is None:

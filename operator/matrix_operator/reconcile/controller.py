@@ -27,6 +27,7 @@ from matrix_operator.looks import Unknown
 from matrix_operator.metrics import ControllerMetrics
 from matrix_operator.ray_rest import RayRest
 from matrix_operator.reconcile import cluster_decision, cluster_summary, deployment_summary
+from matrix_operator.reconcile.cache import ObjectCache
 from matrix_operator.reconcile.cluster_summary import ClusterOutcome
 from matrix_operator.reconcile.conditions import TRUE, transitions
 from matrix_operator.reconcile.serve_apply import apply_serve
@@ -86,6 +87,7 @@ class Controller:
     def __init__(
         self,
         store: Store,
+        cache: ObjectCache,
         backends: Backends,
         http: HttpClient,
         metrics: ControllerMetrics,
@@ -95,6 +97,7 @@ class Controller:
         may_act: Callable[[], bool] = lambda: True,
     ) -> None:
         self._store = store
+        self._cache = cache
         self._backends = backends
         self._http = http
         self._metrics = metrics
@@ -112,9 +115,8 @@ class Controller:
 
     async def reconcile(self, key: ObjectKey) -> float | None:
         """One look at one object. Returns the seconds until the next one, None when the object is gone. Raises ForeignFault."""
-        try:
-            stored = await self._store.get(key)
-        except NotFound:
+        stored = self._cache.get(key)
+        if stored is None:
             self._views.pop(key, None)
             return None
         try:
@@ -142,8 +144,6 @@ class Controller:
             return await self._wrong_backend(stored, cluster)
         view = await self._observe(cluster, choice.backend)
         steps = cluster_decision.decide(view, choice.kind, self._clock())
-        if steps:
-            log.debug("%s: %s", cluster.key, "; ".join(f"{type(step).__name__} ({step.why})" for step in steps))
         stored, outcome = await self._carry_out(stored, view, choice.backend, steps)
         if outcome.removal and outcome.removal.state is RemovalState.GONE and cluster.deleting:
             await self._release(stored, cluster)
@@ -160,7 +160,7 @@ class Controller:
 
     async def _observe(self, cluster: MatrixCluster, backend: ClusterBackend) -> ClusterView:
         look, address, layout = await asyncio.gather(backend.observe(cluster), backend.address(cluster), backend.layout(cluster))
-        deployments, unreadable = await self._deployments_of(cluster)
+        deployments, unreadable = self._deployments_of(cluster)
         view = ClusterView(
             cluster=cluster,
             backend=look,
@@ -178,11 +178,11 @@ class Controller:
         version, nodes, serve, runtime = await asyncio.gather(rest.version(), rest.nodes(), rest.serve(), state.look())
         return view.with_ray(RayLooks(version, nodes, serve, runtime))
 
-    async def _deployments_of(self, cluster: MatrixCluster) -> tuple[tuple[ModelDeployment, ...], frozenset[str]]:
+    def _deployments_of(self, cluster: MatrixCluster) -> tuple[tuple[ModelDeployment, ...], frozenset[str]]:
         readable: list[ModelDeployment] = []
         unreadable: set[str] = set()
-        for stored in await self._store.list("ModelDeployment", cluster.metadata.namespace):
-            if _cluster_name(stored) != cluster.metadata.name or stored.deleting:
+        for stored in self._cache.deployments_of(cluster.key):
+            if stored.deleting:
                 continue
             try:
                 resource = stored.resource
@@ -214,6 +214,8 @@ class Controller:
             except (ForeignFault, ServeRejected) as fault:
                 return stored, outcome.with_fault(str(fault))
             self._metrics.steps.labels(type(step).__name__).inc()
+            if not isinstance(step, Ensure | Remove):
+                log.info("%s: %s: %s", stored.key, type(step).__name__, step.why)
             await self._hook(step, "after")
         return stored, outcome
 
@@ -224,6 +226,8 @@ class Controller:
             case AddFinalizer():
                 finalizers = [*stored.finalizers, FINALIZER]
                 changed = await self._store.set_finalizers(stored.key, finalizers, resource_version=stored.resource_version)
+                if changed is not None:
+                    self._cache.wrote(changed)
                 return changed or stored, outcome
             case RecordAllocation(allocation=allocation):
                 return stored, outcome.with_allocation(allocation)
@@ -261,8 +265,8 @@ class Controller:
         current = view.with_cluster(cluster)
         before = self._views.get(cluster.key)
         self._views[cluster.key] = current
-        if before != current:
-            for deployment in current.deployments:
+        for deployment in current.deployments:
+            if before is None or before.concerning(deployment) != current.concerning(deployment):
                 self._wake(deployment.key)
 
     def _cluster_pace(
@@ -289,23 +293,15 @@ class Controller:
             return SETTLING_SECONDS
         cluster_key = ObjectKey("MatrixCluster", deployment.metadata.namespace, deployment.spec.cluster_ref.name)
         view = self._views.get(cluster_key)
-        if view is None and await self._exists(cluster_key):
+        if view is None and self._cache.get(cluster_key) is not None:
             return SETTLING_SECONDS  # woken as soon as the cluster was looked at
-        if view is not None and not any(item.key == deployment.key and _same_spec(item, deployment) for item in view.deployments):
-            self._wake(cluster_key)  # the view is older than the deployment
-            return DEPLOYING_SECONDS
+        if view is not None:
+            view = view.with_deployment(deployment)  # what was seen of the cluster may be older than the deployment
         status = deployment_summary.summarise(deployment, view, self._clock())
         await self._write(stored, deployment.status, status)
         if status.allocation != deployment.status.allocation and view is not None:
             self._wake(cluster_key)
         return self._deployment_pace(status)
-
-    async def _exists(self, key: ObjectKey) -> bool:
-        try:
-            await self._store.get(key)
-        except NotFound:
-            return False
-        return True
 
     def _deployment_pace(self, status: ModelDeploymentStatus) -> float:
         retry_at = status.allocation.retry_at if status.allocation else None
@@ -347,7 +343,7 @@ class Controller:
         """Write the status if it changed, and an event for each transition."""
         if before == after:
             return False
-        await self._store.write_status(stored.key, after.to_wire(), resource_version=stored.resource_version)
+        self._cache.wrote(await self._store.write_status(stored.key, after.to_wire(), resource_version=stored.resource_version))
         for condition in transitions(before.conditions, after.conditions):
             await self._record(stored, condition)
         return True
@@ -356,16 +352,8 @@ class Controller:
         now = self._clock()
         type_ = EventType.NORMAL if condition.status is TRUE or condition.reason in _QUIET else EventType.WARNING
         text = f"{condition.type}={condition.status}: {condition.message}" if condition.message else f"{condition.type}={condition.status}"
+        log.info("%s: %s (%s)", stored.key, text.splitlines()[0], condition.reason)
         await self._store.record(Event(stored.key, stored.uid, type_, condition.reason, text[:1000], now, now))
-
-
-def _cluster_name(stored: StoredObject) -> str | None:
-    reference = (stored.raw.get("spec") or {}).get("clusterRef")
-    return reference.get("name") if isinstance(reference, dict) else None
-
-
-def _same_spec(one: ModelDeployment, other: ModelDeployment) -> bool:
-    return one.metadata.uid == other.metadata.uid and one.metadata.generation == other.metadata.generation
 
 
 def _deploying(view: ClusterView) -> bool:

@@ -233,7 +233,7 @@ def _up_to_date(deployment: ModelDeployment, view: ClusterView | None, refusal: 
         return Verdict(verdict, FALSE, DeploymentReason.PENDING, "waiting for Ray Serve to take the configuration")
     application = view.application(deployment)
     if application is not None and application.status == "DEPLOYING" and _ready_count(deployment, view) >= deployment.spec.replicas:
-        return Verdict(verdict, FALSE, DeploymentReason.ROLLING_OUT, "replicas are being replaced")
+        return Verdict(verdict, FALSE, DeploymentReason.ROLLING_OUT, "waiting for Ray Serve to finish the rollout")
     return Verdict(verdict, TRUE, DeploymentReason.READY)
 
 

@@ -49,6 +49,19 @@ class ClusterView:
     def with_cluster(self, cluster: MatrixCluster) -> ClusterView:
         return replace(self, cluster=cluster)
 
+    def with_deployment(self, deployment: ModelDeployment) -> ClusterView:
+        """The same look, with this deployment as it is now."""
+        others = (item for item in self.deployments if item.key != deployment.key)
+        return replace(self, deployments=(*others, deployment))
+
+    def concerning(self, deployment: ModelDeployment) -> tuple[object, ...]:
+        """What a deployment's status depends on: it wants a look when this changes."""
+        names = frozenset((item.metadata.uid, item.served_name) for item in self.deployments)
+        readable = self.serve is None, self.state is None
+        ready = self.cluster.status.condition("Ready")
+        application, replicas = self.application(deployment), self.replicas(deployment)
+        return self.cluster.deleting, ready, readable, self.layout, self.nodes, self.rejections, names, application, replicas
+
     @property
     def observation(self) -> Observation | None:
         return self.backend.state if isinstance(self.backend, Present) else None

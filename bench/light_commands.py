@@ -1,0 +1,45 @@
+"""What a light command costs: CPU seconds (user + system) of whole processes. No Ray, vLLM, pydantic or kopf is loaded by them."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from bench.report import Row, report
+
+RUNS = 7
+MATRIX = str(Path(sys.executable).with_name("matrix"))
+
+
+def cpu_seconds(command: list[str], environ: dict[str, str]) -> float:
+    """CPU time of one run of the command, which must succeed."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environ)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as home:
+        environ = os.environ | {"MATRIX_HOME": home}
+        import_client = [sys.executable, "-c", "from matrix_client import Matrix"]
+        subprocess.run([MATRIX, "apply", "examples/dummy.yaml", "--no-controller"], check=True, env=environ, stdout=subprocess.DEVNULL)
+        rows = []
+        for what, command, limit in (
+            ("matrix get matrix", [MATRIX, "get", "matrix"], 0.4),
+            ("from matrix_client import Matrix", import_client, 0.3),
+            ("python -c pass", [sys.executable, "-c", "pass"], None),
+        ):
+            cpu_seconds(command, environ)
+            values = tuple(cpu_seconds(command, environ) for _ in range(RUNS))
+            middle = sorted(values)[RUNS // 2]
+            rows.append(Row(what, values, "s CPU", f"< {limit} s" if limit else "", None if limit is None else middle < limit))
+        report("light_commands", rows)
+
+
+if __name__ == "__main__":
+    main()
