@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx2
 import psutil
 import pytest
-from runtime_ray_cluster import CLIENT_TOKEN, RAY_TOKEN, RayCluster, eventually, kill
+from tests.e2e.runtime.ray_cluster import CLIENT_TOKEN, RAY_TOKEN, RayCluster, eventually, kill
 
 from matrix_proto.state import REPLICAS_PATH, STATE_PATH, FailureReason, ReplicaState, ReplicaView, StartPhase
 
@@ -42,6 +42,7 @@ def test_a_replica_is_seen_starting_and_then_ready_and_answers(cluster: RayClust
     assert model.http_url is not None
     answer = httpx2.post(model.http_url + "/v1/chat/completions", json=CHAT, headers=CLIENT)
     assert answer.status_code == 200 and answer.json()["usage"]["completion_tokens"] > 0
+    assert psutil.Process(model.pid).nice() == 0, "the engine must not starve"
     state = cluster.state()
     assert (state.runtime_version, state.ray_version) != ("", "") and state.session_name.startswith("session_")
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import httpx2
 import psutil
 import pytest
-from runtime_ray_cluster import CLIENT_TOKEN, RayCluster, kill
+from tests.e2e.runtime.ray_cluster import CLIENT_TOKEN, RayCluster, kill
 
 from matrix_proto.state import FailureReason, ReplicaState, ReplicaView, StartPhase
 
