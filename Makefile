@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header \
 	--no-emit-index-url --override requirements/overrides.txt --extra operator --extra cluster --group build pyproject.toml requirements/cpu.in
-INSTALL := $(BIN)/uv pip install --quiet --no-deps
+INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --no-deps
 MATRIX := $(BIN)/matrix
 
 .DEFAULT_GOAL := help

@@ -1,4 +1,4 @@
-"""The bare replica that the start-up bench compares with: vLLM's AsyncLLM and its own OpenAI app in a Serve deployment, and nothing else."""
+"""The bare replica of the start-up bench: vLLM's AsyncLLM and its own OpenAI app in a Serve deployment, and nothing else."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from bench.product import Product
+from tests.e2e.product.product import Product
 from bench.report import Row, report
 from matrix_crds.cluster import AllocationKind
 from matrix_crds.constants import API_VERSION

@@ -61,7 +61,7 @@ def model_entry(deployment: ModelDeployment, layout: RuntimeLayout) -> Entry:
         "args": {
             "deployment": deployment.metadata.name,
             "servedName": deployment.served_name,
-            "source": spec.model.source,
+            "source": spec.model.source or "",
             "engine": spec.engine.to_wire(),
             "resources": spec.resources.to_wire(),
             "stateUrl": layout.state_url,

@@ -14,7 +14,7 @@ from matrix_store.errors import NotFound
 from matrix_store.port import StoredObject
 
 ENDPOINT = "openai"
-"""The name of the endpoint in the status."""
+"""The name of the first replica's endpoint in the status; those of further ones begin with it and a hyphen."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,14 @@ def served_name(deployment: StoredObject) -> str:
     return str(deployment.raw["spec"].get("model", {}).get("servedName") or deployment.key.name)
 
 
+def _is_openai(name: str) -> bool:
+    return name == ENDPOINT or name.startswith(ENDPOINT + "-")
+
+
 def openai_urls(deployment: StoredObject) -> tuple[str, ...]:
     """The OpenAI base URLs of the replicas that are ready, each ending in /v1."""
     endpoints = deployment.raw.get("status", {}).get("endpoints", ())
-    return tuple(str(endpoint["url"]) for endpoint in endpoints if endpoint.get("name") == ENDPOINT)
+    return tuple(str(endpoint["url"]) for endpoint in endpoints if _is_openai(str(endpoint.get("name"))))
 
 
 def _no_model(deployments: Sequence[StoredObject], model: str) -> str:

@@ -121,7 +121,7 @@ def _replicas_ready(
     if deployment.spec.replicas == 0:
         return Verdict(verdict, TRUE, DeploymentReason.SCALED_TO_ZERO, "spec.replicas is 0: nothing serves")
     if view.serve is None or view.state is None:
-        return Verdict(verdict, UNKNOWN, DeploymentReason.STATE_UNKNOWN, "the replicas can't be seen while the cluster does not answer")
+        return Verdict(verdict, UNKNOWN, _unseen(view), "the replicas can't be seen while the cluster does not answer")
     ready = _ready_count(deployment, view)
     if ready >= deployment.spec.replicas:
         return Verdict(verdict, TRUE, DeploymentReason.READY, f"{ready} of {deployment.spec.replicas} replicas ready")
@@ -224,8 +224,10 @@ def _up_to_date(deployment: ModelDeployment, view: ClusterView | None, refusal: 
     verdict = DeploymentCondition.UP_TO_DATE
     if refusal:
         return Verdict(verdict, FALSE, refusal.reason, refusal.message)
-    if view is None or view.cluster.deleting or view.serve is None:
-        return Verdict(verdict, UNKNOWN, DeploymentReason.STATE_UNKNOWN, "not known before the cluster answers")
+    if view is None or view.cluster.deleting:
+        return Verdict(verdict, UNKNOWN, DeploymentReason.CLUSTER_NOT_FOUND, "no cluster to run on")
+    if view.serve is None:
+        return Verdict(verdict, UNKNOWN, _unseen(view), "not known before the cluster answers")
     if deployment.spec.replicas == 0:
         gone = view.application(deployment) is None
         return Verdict(verdict, TRUE if gone else FALSE, DeploymentReason.SCALED_TO_ZERO, "" if gone else "the last replicas are leaving")
@@ -235,6 +237,13 @@ def _up_to_date(deployment: ModelDeployment, view: ClusterView | None, refusal: 
     if application is not None and application.status == "DEPLOYING" and _ready_count(deployment, view) >= deployment.spec.replicas:
         return Verdict(verdict, FALSE, DeploymentReason.ROLLING_OUT, "waiting for Ray Serve to finish the rollout")
     return Verdict(verdict, TRUE, DeploymentReason.READY)
+
+
+def _unseen(view: ClusterView) -> DeploymentReason:
+    """Why the inside of a cluster can't be seen: it is not up, or it does not answer although it should."""
+    ready = view.cluster.status.condition("Ready")
+    up = ready is not None and ready.status is not FALSE
+    return DeploymentReason.STATE_UNKNOWN if up else DeploymentReason.CLUSTER_NOT_READY
 
 
 def _ready_count(deployment: ModelDeployment, view: ClusterView) -> int:
@@ -256,12 +265,13 @@ def _ready_message(deployment: ModelDeployment, view: ClusterView | None) -> str
 
 
 def _endpoints(deployment: ModelDeployment, view: ClusterView | None) -> tuple[Endpoint, ...]:
-    """Where the ready replicas answer OpenAI's HTTP API: one endpoint each."""
+    """Where the ready replicas answer OpenAI's HTTP API: `openai`, and for further replicas `openai-2` and so on (names are keys)."""
     if view is None:
         return ()
     ready = (replica for replica in view.replicas(deployment) if replica.state is ReplicaState.READY and not replica.suspect)
     urls = sorted(replica.http_url for replica in ready if replica.http_url)
-    return tuple(Endpoint(name="openai", url=f"{url}/v1", scope=EndpointScope.MACHINE) for url in urls)
+    names = ("openai" if number == 1 else f"openai-{number}" for number in range(1, len(urls) + 1))
+    return tuple(Endpoint(name=name, url=f"{url}/v1", scope=EndpointScope.MACHINE) for name, url in zip(names, urls, strict=True))
 
 
 def unable(status: ModelDeploymentStatus, generation: int, message: str, now: datetime) -> ModelDeploymentStatus:
