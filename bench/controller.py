@@ -13,7 +13,6 @@ from typing import Any
 
 import psutil
 
-from tests.e2e.product.product import Product
 from bench.report import Row, report
 from matrix_crds.cluster import AllocationKind
 from matrix_crds.constants import API_VERSION
@@ -26,6 +25,7 @@ from matrix_operator.reconcile.controller import BackendChoice, Backends
 from matrix_store.database import Database
 from matrix_store.home import Home
 from matrix_store.sqlite import SqliteStore
+from tests.e2e.product.product import Product
 
 CLUSTERS = 100
 DEPLOYMENTS = 900

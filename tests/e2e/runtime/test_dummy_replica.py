@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import httpx2
 import psutil
 import pytest
-from tests.e2e.runtime.ray_cluster import CLIENT_TOKEN, RAY_TOKEN, RayCluster, eventually, kill
 
 from matrix_proto.state import REPLICAS_PATH, STATE_PATH, FailureReason, ReplicaState, ReplicaView, StartPhase
+from tests.e2e.runtime.ray_cluster import CLIENT_TOKEN, RAY_TOKEN, RayCluster, eventually, kill
 
 CHAT = {"model": "d", "messages": [{"role": "user", "content": "hello"}]}
 CLIENT = {"Authorization": f"Bearer {CLIENT_TOKEN}"}

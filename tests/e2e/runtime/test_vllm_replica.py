@@ -9,9 +9,9 @@ from importlib.util import find_spec
 import httpx2
 import psutil
 import pytest
-from tests.e2e.runtime.ray_cluster import CLIENT_TOKEN, RayCluster, kill
 
 from matrix_proto.state import FailureReason, ReplicaState, ReplicaView, StartPhase
+from tests.e2e.runtime.ray_cluster import CLIENT_TOKEN, RayCluster, kill
 
 pytestmark = [
     pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed"),

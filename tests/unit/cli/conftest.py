@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.unit.client.worlds import CHAT, LAB, World, condition, new_world, ready
 
 

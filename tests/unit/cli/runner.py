@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner, Result
-from tests.unit.client.worlds import World
 
 from matrix_cli.main import matrix
+from tests.unit.client.worlds import World
 
 MANIFESTS = """\
 kind: MatrixCluster

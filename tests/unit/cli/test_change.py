@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.unit.cli.runner import MANIFESTS, records, run, write
-from tests.unit.client.worlds import CHAT, LAB, World, ready
 
 from matrix_cli.exits import Exit
+from tests.unit.cli.runner import MANIFESTS, records, run, write
+from tests.unit.client.worlds import CHAT, LAB, World, ready
 
 
 @contextmanager

@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from tests.unit.cli.runner import run
-from tests.unit.client.replica import TOKEN, Replica, serving
-from tests.unit.client.worlds import CHAT, LAB, World, ready
 
 from matrix_cli.commands.chat import figures
 from matrix_cli.exits import Exit
+from tests.unit.cli.runner import run
+from tests.unit.client.replica import TOKEN, Replica, serving
+from tests.unit.client.worlds import CHAT, LAB, World, ready
 
 
 @pytest.fixture

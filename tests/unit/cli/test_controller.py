@@ -6,11 +6,10 @@ import asyncio
 import json
 import os
 
-from tests.unit.cli.runner import run
-from tests.unit.client.worlds import World, controller_command
-
 from matrix_cli.exits import Exit
 from matrix_client import controller
+from tests.unit.cli.runner import run
+from tests.unit.client.worlds import World, controller_command
 
 
 def test_status_says_whether_it_runs(managed_empty: World) -> None:

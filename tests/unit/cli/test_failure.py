@@ -8,14 +8,14 @@ from pathlib import Path
 
 import click
 import pytest
-from tests.unit.cli.runner import run
-from tests.unit.client.worlds import LAB, World
 
 from matrix_cli.exits import Exit
 from matrix_cli.failure import Interrupted, report
 from matrix_client import errors as client
 from matrix_crds.errors import ManifestError, Problem, UnknownKind
 from matrix_store import errors as store
+from tests.unit.cli.runner import run
+from tests.unit.client.worlds import LAB, World
 
 TABLE: list[tuple[BaseException, Exit]] = [
     (ManifestError([Problem(("spec",), "is wrong")]), Exit.INVALID),

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.unit.cli.runner import records, run
-from tests.unit.client.worlds import CHAT, LAB, World, ready
 
 from matrix_cli.exits import Exit
+from tests.unit.cli.runner import records, run
+from tests.unit.client.worlds import CHAT, LAB, World, ready
 
 
 def test_a_table_of_a_kind_has_the_printer_columns(world: World) -> None:

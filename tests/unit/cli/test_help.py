@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 import pytest
-from tests.unit.cli.runner import run
-from tests.unit.client.worlds import World
 
 from matrix_cli.exits import Exit
 from matrix_cli.main import ENTRIES, matrix
 from matrix_cli.settings import Command
+from tests.unit.cli.runner import run
+from tests.unit.client.worlds import World
 
 PAGE = Path(__file__).parents[3] / "docs" / "cli.md"
 

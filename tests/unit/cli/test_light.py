@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+
 from tests.unit.client.worlds import World
 
 HEAVY = ("pydantic", "rich", "httpx2", "yaml", "ray", "vllm", "kopf", "psutil", "matrix_operator.reconcile", "matrix_runtime")

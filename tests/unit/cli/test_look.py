@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 import yaml
-from tests.unit.cli.runner import records, run
-from tests.unit.client.worlds import CHAT, LAB, World, condition, ready
 
 from matrix_cli.commands.logs import _parts_of_ray, _replicas
 from matrix_cli.exits import Exit
+from tests.unit.cli.runner import records, run
+from tests.unit.client.worlds import CHAT, LAB, World, condition, ready
 
 
 def test_describe_shows_what_it_waits_for_and_what_happened(world: World) -> None:

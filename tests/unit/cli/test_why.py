@@ -6,8 +6,6 @@ import json
 from typing import Any
 
 import pytest
-from tests.unit.cli.runner import run
-from tests.unit.client.worlds import CHAT, LAB, World, condition, manifest, ready
 
 from matrix_cli.causes import Controller, Link, OrphanedRay, Snapshot, explain
 from matrix_cli.exits import Exit
@@ -16,6 +14,8 @@ from matrix_client.verdict import NEEDS_USER
 from matrix_crds import registry
 from matrix_crds.keys import ObjectKey
 from matrix_store.port import StoredObject
+from tests.unit.cli.runner import run
+from tests.unit.client.worlds import CHAT, LAB, World, condition, manifest, ready
 
 RUNNING = Controller(True, "process 7")
 STOPPED = Controller(False)

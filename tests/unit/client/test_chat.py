@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.client.replica import TOKEN, Replica, serving
-from tests.unit.client.worlds import CHAT, LAB, SPECS, World, new_world, ready
 
 from matrix_client import AsyncMatrix, ChatAnswer, ChatDelta, chat
 from matrix_client.endpoints import Target
@@ -18,6 +16,8 @@ from matrix_client.errors import NotReady, Refused, RequestError, RequestTimeout
 from matrix_client.http import Http
 from matrix_crds.keys import ObjectKey
 from matrix_store.errors import NotFound
+from tests.unit.client.replica import TOKEN, Replica, serving
+from tests.unit.client.worlds import CHAT, LAB, SPECS, World, new_world, ready
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.client.worlds import World, controller_command, new_world
 
 from matrix_client import controller
 from matrix_client.errors import ControllerFailed
+from tests.unit.client.worlds import World, controller_command, new_world
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.client.replica import TOKEN, Replica, serving
-from tests.unit.client.worlds import CHAT, LAB, World, manifest, new_world, ready
 
 from matrix_client import Matrix, MatrixCluster, ModelDeployment, Progress
 from matrix_client.errors import UsageError, WaitTimeout
 from matrix_crds.base import ObjectMeta
 from matrix_crds.errors import ManifestError, UnknownKind
 from matrix_store.errors import NotFound
+from tests.unit.client.replica import TOKEN, Replica, serving
+from tests.unit.client.worlds import CHAT, LAB, World, manifest, new_world, ready
 
 TWO = """
 kind: MatrixCluster

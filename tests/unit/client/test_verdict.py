@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.client.worlds import CHAT, LAB, condition, manifest, ready
 
 from matrix_client.verdict import NEEDS_USER, State, judge
 from matrix_crds import registry
 from matrix_crds.keys import ObjectKey
 from matrix_store.port import StoredObject
+from tests.unit.client.worlds import CHAT, LAB, condition, manifest, ready
 
 
 def stored(key: ObjectKey, status: dict[str, Any] | None, generation: int = 1) -> StoredObject:

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from tests.unit.client.worlds import CHAT, LAB, World, new_world, ready
 
 from matrix_client.errors import ControllerFailed, NeedsUser, ObjectGone, WaitTimeout
 from matrix_client.goals import ConditionIs, Deleted, Goal
@@ -16,6 +15,7 @@ from matrix_crds.keys import ObjectKey
 from matrix_store.errors import NotFound
 from matrix_store.port import StoredObject
 from matrix_store.sqlite import SqliteStore
+from tests.unit.client.worlds import CHAT, LAB, World, new_world, ready
 
 READY = ConditionIs()
 

@@ -7,7 +7,6 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.operator.builders import LAYOUT, NOW, accepted, cluster, deployment, ray, running, view
 
 from matrix_crds.cluster import AllocationKind
 from matrix_operator.backends.port import NodePhase
@@ -17,6 +16,7 @@ from matrix_operator.reconcile.cluster_decision import decide
 from matrix_operator.reconcile.steps import AddFinalizer, Ensure, PutServe, RecordAllocation, ReleaseFinalizer, Remove
 from matrix_operator.reconcile.view import ClusterView
 from matrix_operator.serve_config import entry_hash, model_entry
+from tests.unit.operator.builders import LAYOUT, NOW, accepted, cluster, deployment, ray, running, view
 
 LOCAL = AllocationKind.LOCAL_PROCESSES
 M = deployment()

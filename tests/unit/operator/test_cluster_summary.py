@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.unit.operator.builders import BEFORE, NOW, accepted, cluster, ray, running, state, view
 
 from matrix_crds.cluster import RayStatus
 from matrix_crds.reasons import ClusterReason
@@ -14,6 +13,7 @@ from matrix_operator.backends.port import BackendRefusal, NodePhase, NodeState, 
 from matrix_operator.looks import Absent, Present, Unknown
 from matrix_operator.reconcile.cluster_summary import ClusterOutcome, summarise
 from matrix_operator.reconcile.view import ClusterView
+from tests.unit.operator.builders import BEFORE, NOW, accepted, cluster, ray, running, state, view
 
 NOTHING = ClusterOutcome()
 REFUSED = ClusterOutcome(refusal=BackendRefusal(ClusterReason.INSUFFICIENT_RESOURCES, "asks for 64 CPUs, this machine has 2"))

@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.unit.operator.builders import LAYOUT, NOW, accepted, cluster, deployment, ray, replica, view
 
 from matrix_crds.base import Condition
 from matrix_crds.cluster import MatrixCluster
@@ -16,6 +15,7 @@ from matrix_operator.reconcile.deployment_summary import FIRST_RETRY, LAST_RETRY
 from matrix_operator.reconcile.view import ClusterView
 from matrix_operator.serve_config import entry_hash, model_entry
 from matrix_proto.state import FailureReason, Progress, ReplicaState, StartFailure, StartPhase
+from tests.unit.operator.builders import LAYOUT, NOW, accepted, cluster, deployment, ray, replica, view
 
 M = deployment()
 FAILURE = StartFailure(reason=FailureReason.BAD_ARGUMENTS, message="vLLM does not know --speed", lines=("error: unrecognized arguments",))

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fakes.ray_server import FakeRay, serve
-from tests.unit.operator.builders import ADDRESS, LAYOUT, accepted, deployment
 
 from matrix_crds.deployment import DeploymentAllocation
 from matrix_operator import serve_schema
@@ -20,6 +18,8 @@ from matrix_operator.looks import Present, Unknown
 from matrix_operator.ray_rest import RayRest, ServeDetails
 from matrix_operator.reconcile.serve_apply import apply_serve
 from matrix_operator.serve_config import entry_hash, model_entry, serve_config, system_entry
+from tests.fakes.ray_server import FakeRay, serve
+from tests.unit.operator.builders import ADDRESS, LAYOUT, accepted, deployment
 
 GOLDEN = Path(__file__).parent / "golden" / "serve_config.json"
 REAL = {

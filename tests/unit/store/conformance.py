@@ -8,11 +8,11 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.unit.store.support import KIND, OTHER_KIND, is_synced, key, manifest, run, until
 
 from matrix_crds.keys import ObjectKey
 from matrix_store.errors import Conflict, NotFound
 from matrix_store.port import ApplyResult, Change, ChangeType, Event, EventType, Store
+from tests.unit.store.support import KIND, OTHER_KIND, is_synced, key, manifest, run, until
 
 FINALIZER = "matrix.dev/teardown"
 

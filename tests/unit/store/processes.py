@@ -11,9 +11,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from tests.unit.store.support import key, manifest, open_database
-
 from matrix_store.errors import Conflict
+from tests.unit.store.support import key, manifest, open_database
 
 WAIT_SECONDS = 30.0
 _context = multiprocessing.get_context("spawn")

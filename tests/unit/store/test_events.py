@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from tests.unit.store.support import key, open_database
 
 from matrix_store import events as limits
 from matrix_store.database import Database
 from matrix_store.port import Event, EventType
+from tests.unit.store.support import key, open_database
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 

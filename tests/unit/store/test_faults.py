@@ -11,10 +11,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.unit.store.support import KIND, key, manifest, open_database
 
 from matrix_store import schema
 from matrix_store.errors import Corrupt, Full, StoreError, Unavailable
+from tests.unit.store.support import KIND, key, manifest, open_database
 
 
 @pytest.fixture

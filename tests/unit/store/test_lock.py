@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from tests.unit.store.processes import WAIT_SECONDS, race_for_lock, receive, started, take_lock
-from tests.unit.store.support import open_database
 
 from matrix_store.database import Database
 from matrix_store.errors import LockedElsewhere
 from matrix_store.lock import HEARTBEAT_SECONDS, SAFE_SECONDS, STALE_SECONDS, ControllerLock
 from matrix_store.owner import Liveness, Owner, judge, this_process
+from tests.unit.store.processes import WAIT_SECONDS, race_for_lock, receive, started, take_lock
+from tests.unit.store.support import open_database
 
 HERE = Owner("here", "boot-1", "pid:[1]", 100, 5000)
 

@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tests.unit.store.processes import WAIT_SECONDS, apply_many, keep_applying, receive, started, write_and_hang
-from tests.unit.store.support import KIND, manifest, open_database
 
 from matrix_store.errors import Busy
+from tests.unit.store.processes import WAIT_SECONDS, apply_many, keep_applying, receive, started, write_and_hang
+from tests.unit.store.support import KIND, manifest, open_database
 
 
 def test_two_processes_write_at_once_and_nothing_is_lost(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.unit.store.support import KIND, manifest, open_database
 
 from matrix_store import schema
 from matrix_store.errors import Unavailable
+from tests.unit.store.support import KIND, manifest, open_database
 
 
 def with_migration(monkeypatch: pytest.MonkeyPatch, script: str) -> None:

@@ -10,13 +10,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.unit.store.conformance import StoreConformance, watching
-from tests.unit.store.support import KIND, Refused, is_synced, key, manifest, open_database, open_on_network, run, until
 
 from matrix_store.database import Database
 from matrix_store.errors import Corrupt, Unavailable
 from matrix_store.port import ChangeType, Store
 from matrix_store.sqlite import SqliteStore
+from tests.unit.store.conformance import StoreConformance, watching
+from tests.unit.store.support import KIND, Refused, is_synced, key, manifest, open_database, open_on_network, run, until
 
 
 @asynccontextmanager

@@ -11,7 +11,6 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from tests.unit.store.support import KIND, OTHER_KIND, key, manifest, open_database, open_on_network
 
 from matrix_crds.keys import ObjectKey
 from matrix_store import tombstones
@@ -20,6 +19,7 @@ from matrix_store.errors import Conflict, NotFound
 from matrix_store.port import Change, ChangeType, StoredObject
 from matrix_store.tombstones import Tombstone
 from matrix_store.watch import Delta, changes_between
+from tests.unit.store.support import KIND, OTHER_KIND, key, manifest, open_database, open_on_network
 
 
 def stored(name: str, uid: str, version: int) -> StoredObject:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.store.support import KIND, OTHER_KIND, key, manifest
 
 from matrix_crds.cluster import MatrixCluster
 from matrix_crds.errors import ManifestError
 from matrix_store.database import Database
 from matrix_store.port import ApplyResult, Raw
+from tests.unit.store.support import KIND, OTHER_KIND, key, manifest
 
 
 @pytest.fixture
