@@ -14,7 +14,7 @@ help:  ## what there is
 
 quickstart: .venv/.cpu  ## set up, start a cluster with a real model on this machine, ask it a question
 	$(MATRIX) up examples/quickstart.yaml
-	$(MATRIX) chat smollm2 "What is the capital of France?"
+	$(MATRIX) chat smollm2 --temperature 0 "What is the capital of France?"
 	@echo "It goes on running. To look: $(MATRIX) get matrix. To end it: $(MATRIX) down examples/quickstart.yaml"
 
 test: lint  ## set up and run every check and test

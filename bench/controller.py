@@ -17,11 +17,11 @@ from bench.report import Row, report
 from matrix_crds.cluster import AllocationKind
 from matrix_crds.constants import API_VERSION
 from matrix_crds.keys import ObjectKey
+from matrix_operator.backends.choice import BackendChoice, Backends
 from matrix_operator.backends.fake import FakeBackend
 from matrix_operator.backends.port import RayAddress
 from matrix_operator.engines.loop import Engine
 from matrix_operator.metrics import ControllerMetrics
-from matrix_operator.reconcile.controller import BackendChoice, Backends
 from matrix_store.database import Database
 from matrix_store.home import Home
 from matrix_store.sqlite import SqliteStore

@@ -9,13 +9,15 @@ import time
 from collections.abc import Callable
 
 from matrix_crds.keys import ObjectKey
+from matrix_operator.backends.choice import Backends
 from matrix_operator.engines.pulse import Pulse
 from matrix_operator.errors import ForeignFault
 from matrix_operator.http import HttpClient
 from matrix_operator.metrics import ControllerMetrics
 from matrix_operator.reconcile.cache import ObjectCache, cluster_key
-from matrix_operator.reconcile.controller import Backends, Controller, StepHook, no_hook
+from matrix_operator.reconcile.controller import Controller
 from matrix_operator.reconcile.queue import WorkQueue
+from matrix_operator.reconcile.steps import StepHook, no_hook
 from matrix_store.errors import Conflict, NotFound, StoreError
 from matrix_store.port import Store, StoredObject
 

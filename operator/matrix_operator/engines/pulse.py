@@ -12,11 +12,12 @@ from collections.abc import Callable
 
 from matrix_crds.cluster import MatrixCluster
 from matrix_crds.keys import ObjectKey
+from matrix_operator.backends.choice import Backends
 from matrix_operator.backends.port import ClusterBackend, Observation
 from matrix_operator.http import HttpClient
 from matrix_operator.looks import Look, Present
 from matrix_operator.ray_rest import RayRest
-from matrix_operator.reconcile.controller import Backends, Controller
+from matrix_operator.reconcile.controller import Controller
 from matrix_operator.reconcile.view import ClusterView
 from matrix_operator.runtime_state import RuntimeState
 from matrix_proto.state import State

@@ -15,10 +15,11 @@ import sys
 from pathlib import Path
 
 from matrix_crds.cluster import AllocationKind
+from matrix_operator.backends.choice import BackendChoice, Backends
 from matrix_operator.backends.local.backend import LocalBackend
 from matrix_operator.engines.loop import Engine
 from matrix_operator.metrics import ControllerMetrics
-from matrix_operator.reconcile.controller import BackendChoice, Backends, StepHook, no_hook
+from matrix_operator.reconcile.steps import StepHook, no_hook
 from matrix_store.database import Database
 from matrix_store.errors import LockedElsewhere, StoreError
 from matrix_store.home import Home

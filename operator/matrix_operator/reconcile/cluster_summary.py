@@ -27,6 +27,8 @@ class ClusterOutcome:
     allocation: Allocation | None = None
     refusal: BackendRefusal | None = None
     removal: Removal | None = None
+    released: bool = False
+    """The finalizer is gone: there may be no object any more."""
     fault: str = ""
     """A step outside failed and is tried again."""
 
@@ -38,6 +40,9 @@ class ClusterOutcome:
 
     def with_removal(self, removal: Removal) -> ClusterOutcome:
         return replace(self, removal=removal)
+
+    def with_release(self) -> ClusterOutcome:
+        return replace(self, released=True)
 
     def with_fault(self, fault: str) -> ClusterOutcome:
         return replace(self, fault=fault)

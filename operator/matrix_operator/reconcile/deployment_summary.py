@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from matrix_crds import quantity
@@ -138,8 +138,10 @@ def _causes(deployment: ModelDeployment, view: ClusterView, allocation: Deployme
     if unschedulable:
         yield Verdict(verdict, FALSE, DeploymentReason.UNSCHEDULABLE, unschedulable)
     attempt = allocation.attempt if allocation else 1
-    replicas = [replica for replica in view.replicas(deployment) if replica.attempt == attempt or replica.state is not ReplicaState.FAILED]
-    failed = [replica for replica in replicas if replica.failure]
+    replicas = view.replicas(deployment)
+    failed = [
+        replica for replica in replicas if replica.failure and replica.attempt == attempt and not _of_a_predecessor(replica, deployment)
+    ]
     application = view.application(deployment)
     if application is None or not _is_accepted(deployment, view):
         yield Verdict(verdict, FALSE, DeploymentReason.PENDING, "waiting for Ray Serve to take the configuration")
@@ -148,6 +150,12 @@ def _causes(deployment: ModelDeployment, view: ClusterView, allocation: Deployme
     elif SERVE_GAVE_UP.get(application.status, False):
         yield Verdict(verdict, FALSE, DeploymentReason.START_FAILED, _serve_says(application) + _retry_note(allocation))
     yield from _progress(deployment, replicas, application)
+
+
+def _of_a_predecessor(replica: ReplicaView, deployment: ModelDeployment) -> bool:
+    """It was of a deployment of the same name that was deleted: the directory remembers failures for a while."""
+    created = deployment.metadata.creation_timestamp
+    return created is not None and replica.since < created
 
 
 def _failed(replica: ReplicaView, application: ServeApplication, allocation: DeploymentAllocation | None) -> Verdict:
@@ -170,7 +178,7 @@ def _serve_says(application: ServeApplication) -> str:
     return text.strip().splitlines()[-1][:500]
 
 
-def _progress(deployment: ModelDeployment, replicas: list[ReplicaView], application: ServeApplication | None) -> Iterator[Verdict]:
+def _progress(deployment: ModelDeployment, replicas: Sequence[ReplicaView], application: ServeApplication | None) -> Iterator[Verdict]:
     verdict = DeploymentCondition.REPLICAS_READY
     starting = [replica for replica in replicas if replica.state is ReplicaState.STARTING]
     ready = [replica for replica in replicas if replica.state is ReplicaState.READY and not replica.suspect]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,3 +48,11 @@ class Remove(Step):
 @dataclass(frozen=True)
 class ReleaseFinalizer(Step):
     """Nothing of ours is left outside: let the object go."""
+
+
+StepHook = Callable[[Step, str], Awaitable[None]]
+"""Called before ("before") and after ("after") each step's effect; the fault tests kill the controller in it."""
+
+
+async def no_hook(step: Step, moment: str) -> None:
+    """The hook of a controller that is not being tested."""

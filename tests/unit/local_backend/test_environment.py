@@ -53,6 +53,7 @@ def test_rays_own_variables_come_from_us_alone() -> None:
         "RAY_AUTH_TOKEN_PATH": "/state/clusters/u1/secrets/ray-token",
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",
         "RAY_gcs_storage": "rocksdb",
         "RAY_gcs_storage_path": "/state/clusters/u1/gcs",
     }

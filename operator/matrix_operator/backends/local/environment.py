@@ -46,6 +46,7 @@ _RAY = {
     "RAY_AUTH_MODE": "token",
     "RAY_gcs_storage": "rocksdb",  # a GCS that is started again finds everything; read from the environment by GCS and launcher
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # Ray's default runs every replica, and vLLM in it, at nice 15
     # Without it Ray's drivers turn 127.0.0.1 into the host's address, where nothing of ours listens.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     # setproctitle (in Ray and in vLLM) otherwise writes titles over /proc/<pid>/environ, where our marker is.

@@ -1,0 +1,12 @@
+"""Seconds until an object is looked at again, when nothing wakes it before."""
+
+AGAIN = 0.05
+"""A step was taken whose effect the next look sees."""
+STARTING = 0.3
+"""Nodes come up or go, and nobody announces it."""
+DEPLOYING = 1.0
+"""Serve deploys: the directory announces the replicas' progress, not Serve's own state."""
+SETTLING = 30.0
+"""It waits for the user, or for something that may take long."""
+STEADY = 60.0
+"""All is well."""

@@ -1,0 +1,64 @@
+"""Writing a status: whole, only when it changed, with one event for each transition of a condition."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from typing import TypeVar
+
+from matrix_crds.base import Condition, Status
+from matrix_operator.reconcile.cache import ObjectCache
+from matrix_operator.reconcile.conditions import TRUE, UNKNOWN, transitions
+from matrix_store.port import Event, EventType, Store, StoredObject
+
+log = logging.getLogger(__name__)
+
+AnyStatus = TypeVar("AnyStatus", bound=Status)
+
+EVENT_LENGTH = 1000
+QUIET = frozenset(
+    {"Pending", "Starting", "Downloading", "Converting", "Loading", "RollingOut", "ScaledToZero", "Suspended", "Deleting"}
+    | {"HeadNotReady", "WorkersNotReady", "ServeNotReady", "ClusterNotReady"}
+)
+"""Reasons that are a part of normal life: their events are no warnings."""
+
+
+class StatusWriter:
+    """The only one that writes a status. `clock` is UTC."""
+
+    def __init__(self, store: Store, cache: ObjectCache, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._cache = cache
+        self._clock = clock
+
+    async def write(self, stored: StoredObject, before: Status, after: Status) -> None:
+        """Raises Conflict if the object has changed since it was read."""
+        if before == after:
+            return
+        self._cache.wrote(await self._store.write_status(stored.key, after.to_wire(), resource_version=stored.resource_version))
+        for condition in transitions(before.conditions, after.conditions):
+            await self._record(stored, condition)
+
+    async def write_bug(self, stored: StoredObject, status: AnyStatus, error: Exception) -> None:
+        """Say that the controller itself is at fault. Never raises: the loop must live on."""
+        condition = Condition(
+            type="Ready",
+            status=UNKNOWN,
+            reason="InternalError",
+            message=f"a bug in the controller: {type(error).__name__}: {error}; the trace is in `matrix logs controller`",
+            last_transition_time=self._clock().replace(microsecond=0),
+            observed_generation=stored.generation,
+        )
+        others = tuple(item for item in status.conditions if item.type != "Ready")
+        try:
+            await self.write(stored, status, status.model_copy(update={"conditions": (condition, *others), "summary": condition.message}))
+        except Exception:
+            log.exception("could not write the status of %s", stored.key)
+
+    async def _record(self, stored: StoredObject, condition: Condition) -> None:
+        type_ = EventType.NORMAL if condition.status is TRUE or condition.reason in QUIET else EventType.WARNING
+        text = f"{condition.type}={condition.status}" + (f": {condition.message}" if condition.message else "")
+        log.info("%s: %s (%s)", stored.key, text.splitlines()[0], condition.reason)
+        now = self._clock()
+        await self._store.record(Event(stored.key, stored.uid, type_, condition.reason, text[:EVENT_LENGTH], now, now))
