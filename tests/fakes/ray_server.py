@@ -36,10 +36,19 @@ class FakeRay:
         for prefix in ("", "/{cluster}"):
             app.router.add_get(prefix + "/api/version", self._version)
             app.router.add_get(prefix + "/api/v0/nodes", self._nodes)
-            app.router.add_get(prefix + "/api/serve/applications/", lambda request: self._of(request)._serve(request))
-            app.router.add_put(prefix + "/api/serve/applications/", lambda request: self._of(request)._put(request))
-            app.router.add_get(prefix + "/matrix/v1/state", lambda request: self._of(request)._state(request))
+            app.router.add_get(prefix + "/api/serve/applications/", self._dispatch("_serve"))
+            app.router.add_put(prefix + "/api/serve/applications/", self._dispatch("_put"))
+            app.router.add_get(prefix + "/matrix/v1/state", self._dispatch("_state"))
         return app
+
+    def _dispatch(self, name: str) -> Any:
+        """A handler of the cluster that the path names."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            answer: web.StreamResponse = await getattr(self._of(request), name)(request)
+            return answer
+
+        return handle
 
     def _of(self, request: web.Request) -> FakeRay:
         """The cluster that the path names, made when it is first asked for; without a name this one."""
@@ -102,7 +111,7 @@ class FakeRay:
             "model": entry["args"]["servedName"],
             "attempt": deployments[0]["user_config"]["attempt"],
             "state": "Ready",
-            "since": SINCE,
+            "since": datetime.now(UTC).isoformat() if name in self.failed else SINCE,
             "pid": 1,
             "httpUrl": "http://127.0.0.1:1",
         }

@@ -61,7 +61,7 @@ def next_allocation(deployment: ModelDeployment, view: ClusterView, now: datetim
     if deployment.status.observed_generation != deployment.metadata.generation or _ready_count(deployment, view):
         current = DeploymentAllocation(attempt=current.attempt)
     if not _given_up(deployment, view, current):
-        return current
+        return DeploymentAllocation(attempt=current.attempt, failures=current.failures) if view.serve else current
     if current.retry_at is None:
         delay = min(LAST_RETRY, FIRST_RETRY * 2 ** min(current.failures, 10))
         return DeploymentAllocation(attempt=current.attempt, failures=current.failures + 1, retry_at=now.replace(microsecond=0) + delay)
