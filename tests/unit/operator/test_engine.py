@@ -152,10 +152,10 @@ def test_a_steady_world_is_not_written_to(tmp_path: Path, ray: FakeRay) -> None:
 def test_nothing_is_done_while_the_backend_can_not_be_seen(tmp_path: Path, ray: FakeRay) -> None:
     async def scenario(world: World) -> None:
         await world.ready(M, "True", "Ready")
-        calls, puts = len(world.backend.calls), len(world.ray.puts)
         world.backend.blind = "/proc can't be read"
         await world.ready(LAB, "Unknown", "BackendUnreachable")
         await world.ready(M, "Unknown", "StateUnknown")
+        calls, puts = len(world.backend.calls), len(world.ray.puts)
         await world.store.apply(model("other"))
         await asyncio.sleep(0.5)
         assert (len(world.backend.calls), len(world.ray.puts)) == (calls, puts)
