@@ -12,7 +12,9 @@ import contextlib
 import logging
 import signal
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 from matrix_crds.cluster import AllocationKind
 from matrix_operator.backends.choice import BackendChoice, Backends
@@ -40,13 +42,24 @@ def backends(home: Home) -> Backends:
 async def run(home: Home, hook: StepHook = no_hook) -> None:
     """Run the controller until it is told to stop (SIGTERM, SIGINT) or nothing is left. Raises StoreError."""
     metrics = ControllerMetrics()
+    details = {"metricsPort": metrics.serve()}
+    stop = _stop_on_signals()
+    while True:
+        await _run_locked(home, metrics, details, hook, stop)
+        # Whoever applied something while the lock was still held has seen a controller and started none: look once more without it.
+        if stop.is_set() or not await asyncio.to_thread(_has_clusters, home):
+            return
+
+
+async def _run_locked(home: Home, metrics: ControllerMetrics, details: dict[str, int], hook: StepHook, stop: asyncio.Event) -> None:
+    """An engine, for as long as the lock is ours."""
     database = await asyncio.to_thread(Database, home.database)
     lock = database.lock()
     try:
-        await asyncio.to_thread(lock.acquire, {"metricsPort": metrics.serve()})
+        await asyncio.to_thread(lock.acquire, details)
         store = await SqliteStore.open(home.database)
         try:
-            await _run_locked(lock, Engine(store, backends(home), metrics, hook, lock.safe_to_act))
+            await _first_to_end(Engine(store, backends(home), metrics, hook, lock.safe_to_act).run(stop), _heartbeat(lock))
         finally:
             await store.close()
             with contextlib.suppress(StoreError):
@@ -55,19 +68,22 @@ async def run(home: Home, hook: StepHook = no_hook) -> None:
         database.close()
 
 
-async def _run_locked(lock: ControllerLock, engine: Engine) -> None:
-    """The engine, for as long as the lock is ours."""
-    stop = _stop_on_signals()
-    work = asyncio.create_task(engine.run(stop))
-    beat = asyncio.create_task(_heartbeat(lock))
+async def _first_to_end(*works: Coroutine[Any, Any, None]) -> None:
+    """Run them until one ends or fails; the others are cancelled."""
+    tasks = [asyncio.create_task(work) for work in works]
     try:
-        done, _ = await asyncio.wait((work, beat), return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
     finally:
-        for task in (work, beat):
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(work, beat, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _has_clusters(home: Home) -> bool:
+    with contextlib.closing(Database(home.database)) as database:
+        return bool(database.objects.list("MatrixCluster"))
 
 
 def _stop_on_signals() -> asyncio.Event:

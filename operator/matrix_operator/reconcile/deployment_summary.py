@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from matrix_crds import quantity
-from matrix_crds.base import Endpoint, EndpointScope
 from matrix_crds.deployment import DeploymentAllocation, DeploymentCondition, ModelDeployment, ModelDeploymentStatus, Replicas
 from matrix_crds.reasons import DeploymentReason
 from matrix_operator.ray_rest import ServeApplication, ServeDeployment
 from matrix_operator.reconcile.conditions import FALSE, TRUE, UNKNOWN, Verdict, merge, sum_up
+from matrix_operator.reconcile.endpoints import endpoints, unheard
 from matrix_operator.reconcile.selection import Refusal, select
 from matrix_operator.reconcile.view import ClusterView
 from matrix_operator.serve_config import REPLICA_DEPLOYMENT, entry_hash, model_entry
@@ -47,7 +47,7 @@ def summarise(deployment: ModelDeployment, view: ClusterView | None, now: dateti
         observed_generation=deployment.metadata.generation,
         summary=ready.message.splitlines()[0] if ready.message else "",
         conditions=merge(deployment.status.conditions, (ready, *parts), deployment.metadata.generation, now),
-        endpoints=_endpoints(deployment, view),
+        endpoints=endpoints(deployment, view),
         ready_replicas=replicas.ready,
         replicas=replicas,
         model=deployment.served_name,
@@ -149,7 +149,7 @@ def _causes(deployment: ModelDeployment, view: ClusterView, allocation: Deployme
         yield _failed(failed[-1], application, allocation)
     elif SERVE_GAVE_UP.get(application.status, False):
         yield Verdict(verdict, FALSE, DeploymentReason.START_FAILED, _serve_says(application) + _retry_note(allocation))
-    yield from _progress(deployment, replicas, application)
+    yield from _progress(deployment, view, replicas, application)
 
 
 def _of_a_predecessor(replica: ReplicaView, deployment: ModelDeployment) -> bool:
@@ -189,6 +189,10 @@ def _progress(deployment: ModelDeployment, replicas: Sequence[ReplicaView], appl
     if suspect:
         age = f"replica {suspect[0].id} stopped reporting"
         yield Verdict(verdict, FALSE, DeploymentReason.RECOVERING, f"{count}; {age}; Ray Serve replaces it when it is dead")
+    if unheard(deployment, view):
+        yield Verdict(
+            verdict, FALSE, DeploymentReason.RECOVERING, f"{count}; the directory has just started and waits for the replicas' reports"
+        )
     if application is not None and _unplaced(application):
         wants = deployment.spec.resources
         asks = f"cpu {wants.cpu}, memory {wants.memory}" + (f", gpu {wants.gpu}" if wants.gpu else "")
@@ -270,16 +274,6 @@ def _replicas(deployment: ModelDeployment, view: ClusterView | None) -> Replicas
 def _ready_message(deployment: ModelDeployment, view: ClusterView | None) -> str:
     ready = _ready_count(deployment, view) if view else 0
     return f"{ready} of {deployment.spec.replicas} replicas ready" if deployment.spec.replicas else "scaled to zero"
-
-
-def _endpoints(deployment: ModelDeployment, view: ClusterView | None) -> tuple[Endpoint, ...]:
-    """Where the ready replicas answer OpenAI's HTTP API: `openai`, and for further replicas `openai-2` and so on (names are keys)."""
-    if view is None:
-        return ()
-    ready = (replica for replica in view.replicas(deployment) if replica.state is ReplicaState.READY and not replica.suspect)
-    urls = sorted(replica.http_url for replica in ready if replica.http_url)
-    names = ("openai" if number == 1 else f"openai-{number}" for number in range(1, len(urls) + 1))
-    return tuple(Endpoint(name=name, url=f"{url}/v1", scope=EndpointScope.MACHINE) for name, url in zip(names, urls, strict=True))
 
 
 def unable(status: ModelDeploymentStatus, generation: int, message: str, now: datetime) -> ModelDeploymentStatus:

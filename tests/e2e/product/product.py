@@ -58,9 +58,11 @@ class Product:
 
     def apply(self, *manifests: dict[str, Any]) -> None:
         """Apply objects by `matrix apply`, which also starts the controller."""
-        file = self.home.root / "manifest.json"
-        file.write_text("\n---\n".join(json.dumps(manifest) for manifest in manifests))
-        self.matrix("apply", str(file))
+        self.matrix("apply", self._file(manifests))
+
+    def up(self, *manifests: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+        """`matrix up`, whatever its exit code."""
+        return self.run("up", self._file(manifests))
 
     def objects(self, kind: str) -> list[dict[str, Any]]:
         return list(json.loads(self.matrix("get", kind, "-o", "json", check=False) or "{}").get("items", []))
@@ -115,6 +117,11 @@ class Product:
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 continue
         return found
+
+    def _file(self, manifests: tuple[dict[str, Any], ...]) -> str:
+        file = self.home.root / "manifest.json"
+        file.write_text("\n---\n".join(json.dumps(manifest) for manifest in manifests))
+        return str(file)
 
     def process(self, name: str, uid: str | None = None) -> psutil.Process:
         """The one process whose command line (or title, such as ray::ServeController) begins with or contains `name`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from matrix_crds.base import Condition
 from matrix_crds.cluster import MatrixCluster
 from matrix_crds.deployment import DeploymentAllocation, ModelDeployment, ModelDeploymentStatus
-from matrix_operator.looks import Unknown
+from matrix_operator.looks import Absent, Unknown
+from matrix_operator.ray_rest import ServeDeployment, ServeReplica
 from matrix_operator.reconcile.deployment_summary import FIRST_RETRY, LAST_RETRY, next_allocation, summarise
 from matrix_operator.reconcile.view import ClusterView
 from matrix_operator.serve_config import entry_hash, model_entry
@@ -109,6 +111,34 @@ def test_every_ready_replica_is_an_endpoint() -> None:
     status = summarise(TWO, seen(replica(TWO), other, of=TWO), NOW)
     assert [endpoint.url for endpoint in status.endpoints] == ["http://127.0.0.1:1234/v1", "http://127.0.0.1:99/v1"]
     assert status.ready_replicas == 2
+
+
+def unheard(item: ModelDeployment) -> ClusterView:
+    """Serve runs a replica that the directory, started anew, knows nothing of."""
+    (name, application), *_ = accepted(item).items()
+    serving = ServeDeployment(name="Replica", status="HEALTHY", replicas=(ServeReplica(replica_id="r", state="RUNNING"),))
+    return seen(of=item, ray=ray({name: application.model_copy(update={"deployments": {"Replica": serving}})}))
+
+
+def test_endpoints_stay_while_the_replicas_cannot_be_seen() -> None:
+    status = summarise(M, seen(replica(M)), NOW)
+    item = M.model_copy(update={"status": status})
+    blind = [seen(of=item, ray=ray(accepted(item), state=Unknown("?"))), replace(seen(of=item), ray=None), unheard(item)]
+    assert all(summarise(item, of, NOW).endpoints == status.endpoints for of in blind)
+    gone = [
+        None,
+        seen(of=item),
+        seen(of=item, backend=Absent()),
+        seen(cluster=cluster(deleting=True)),
+        seen(replica(M, suspect=True), of=item),
+    ]
+    assert all(summarise(item, of, NOW).endpoints == () for of in gone)
+
+
+def test_a_directory_that_was_started_anew_is_named_as_the_cause() -> None:
+    ready = summarise(M, unheard(M), NOW).condition("Ready")
+    assert ready is not None
+    assert ready.reason == "Recovering" and "the directory has just started" in ready.message
 
 
 def with_allocation(allocation: DeploymentAllocation, generation: int = 1) -> ModelDeployment:
