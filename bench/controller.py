@@ -141,7 +141,7 @@ def at_rest() -> list[Row]:
         database = Database(product.home.database)
         database.objects.apply_all([cluster("rest"), deployment("d0", "rest")])
         database.objects.apply_all([deployment(f"d{number}", "rest", replicas=0) for number in range(1, 19)])
-        product.matrix("controller", "start")
+        product.matrix("controller", "run", "--detach")
         product.matrix("wait", "mxd/d0", "--for", "condition=Ready", "--timeout", "240")
         process = psutil.Process(product.controller_pid())
         time.sleep(15)  # the watcher's own settling

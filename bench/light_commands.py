@@ -7,9 +7,13 @@ import resource
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 from bench.report import Row, report
+from matrix_store.database import Database
+from matrix_store.home import Home
+from tests.e2e.product.product import cluster, dummy
 
 RUNS = 7
 MATRIX = str(Path(sys.executable).with_name("matrix"))
@@ -27,7 +31,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         environ = os.environ | {"MATRIX_HOME": home}
         import_client = [sys.executable, "-c", "from matrix_client import Matrix"]
-        subprocess.run([MATRIX, "apply", "examples/dummy.yaml", "--no-controller"], check=True, env=environ, stdout=subprocess.DEVNULL)
+        with closing(Database(Home(Path(home)).database)) as database:  # objects, and no controller that works on them
+            database.objects.apply_all([cluster("c"), dummy("d", "c")])
         rows = []
         for what, command, limit in (
             ("matrix get matrix", [MATRIX, "get", "matrix"], 0.4),
