@@ -41,7 +41,8 @@ def main(descriptor: int) -> int:
         with asyncio.Runner(loop_factory=fast_loop()) as runner:
             runner.run(_serve(engine, Path(load.model) if load.model else None, spec, channel))
     except BaseException as error:  # an engine may exit as well as raise
-        traceback.print_exc()
+        if not isinstance(error, StartFailed):  # that one is in plain words already
+            traceback.print_exc()
         with contextlib.suppress(OSError):
             channel.send(_failed(error))
         return 1
