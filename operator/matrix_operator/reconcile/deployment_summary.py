@@ -178,7 +178,9 @@ def _serve_says(application: ServeApplication) -> str:
     return text.strip().splitlines()[-1][:500]
 
 
-def _progress(deployment: ModelDeployment, replicas: Sequence[ReplicaView], application: ServeApplication | None) -> Iterator[Verdict]:
+def _progress(
+    deployment: ModelDeployment, view: ClusterView, replicas: Sequence[ReplicaView], application: ServeApplication | None
+) -> Iterator[Verdict]:
     verdict = DeploymentCondition.REPLICAS_READY
     starting = [replica for replica in replicas if replica.state is ReplicaState.STARTING]
     ready = [replica for replica in replicas if replica.state is ReplicaState.READY and not replica.suspect]
@@ -190,9 +192,8 @@ def _progress(deployment: ModelDeployment, replicas: Sequence[ReplicaView], appl
         age = f"replica {suspect[0].id} stopped reporting"
         yield Verdict(verdict, FALSE, DeploymentReason.RECOVERING, f"{count}; {age}; Ray Serve replaces it when it is dead")
     if unheard(deployment, view):
-        yield Verdict(
-            verdict, FALSE, DeploymentReason.RECOVERING, f"{count}; the directory has just started and waits for the replicas' reports"
-        )
+        waiting = "the directory has just started and waits for the replicas' reports"
+        yield Verdict(verdict, FALSE, DeploymentReason.RECOVERING, f"{count}; {waiting}")
     if application is not None and _unplaced(application):
         wants = deployment.spec.resources
         asks = f"cpu {wants.cpu}, memory {wants.memory}" + (f", gpu {wants.gpu}" if wants.gpu else "")

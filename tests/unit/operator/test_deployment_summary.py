@@ -15,7 +15,7 @@ from matrix_operator.looks import Absent, Unknown
 from matrix_operator.ray_rest import ServeDeployment, ServeReplica
 from matrix_operator.reconcile.deployment_summary import FIRST_RETRY, LAST_RETRY, next_allocation, summarise
 from matrix_operator.reconcile.view import ClusterView
-from matrix_operator.serve_config import entry_hash, model_entry
+from matrix_operator.serve_config import application_name, entry_hash, model_entry
 from matrix_proto.state import FailureReason, Progress, ReplicaState, StartFailure, StartPhase
 from tests.unit.operator.builders import LAYOUT, NOW, accepted, cluster, deployment, ray, replica, view
 
@@ -115,9 +115,10 @@ def test_every_ready_replica_is_an_endpoint() -> None:
 
 def unheard(item: ModelDeployment) -> ClusterView:
     """Serve runs a replica that the directory, started anew, knows nothing of."""
-    (name, application), *_ = accepted(item).items()
+    applications = accepted(item)
+    name = application_name(item)
     serving = ServeDeployment(name="Replica", status="HEALTHY", replicas=(ServeReplica(replica_id="r", state="RUNNING"),))
-    return seen(of=item, ray=ray({name: application.model_copy(update={"deployments": {"Replica": serving}})}))
+    return seen(of=item, ray=ray(applications | {name: applications[name].model_copy(update={"deployments": {"Replica": serving}})}))
 
 
 def test_endpoints_stay_while_the_replicas_cannot_be_seen() -> None:
@@ -125,13 +126,8 @@ def test_endpoints_stay_while_the_replicas_cannot_be_seen() -> None:
     item = M.model_copy(update={"status": status})
     blind = [seen(of=item, ray=ray(accepted(item), state=Unknown("?"))), replace(seen(of=item), ray=None), unheard(item)]
     assert all(summarise(item, of, NOW).endpoints == status.endpoints for of in blind)
-    gone = [
-        None,
-        seen(of=item),
-        seen(of=item, backend=Absent()),
-        seen(cluster=cluster(deleting=True)),
-        seen(replica(M, suspect=True), of=item),
-    ]
+    leaving, silent = seen(cluster=cluster(deleting=True)), seen(replica(M, suspect=True), of=item)
+    gone = [None, seen(of=item), seen(of=item, backend=Absent()), leaving, silent]
     assert all(summarise(item, of, NOW).endpoints == () for of in gone)
 
 
