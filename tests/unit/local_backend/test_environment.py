@@ -73,6 +73,11 @@ def test_the_interpreters_directory_comes_first_and_the_users_path_after_it() ->
     assert environment["PATH"] == f"{Path(sys.executable).parent}:/usr/bin:/opt/slurm/bin"
 
 
+def test_temporary_files_go_with_the_cluster() -> None:
+    environment = process_environment(record(), Journal(HOME, "u1"), "raylet", SHELL | {"TMPDIR": "/scratch"})
+    assert environment["TMPDIR"] == record().directory
+
+
 def test_secrets_are_passed_on_and_loopback_goes_around_the_proxy() -> None:
     environment = process_environment(record(), Journal(HOME, "u1"), "raylet", SHELL)
     assert environment["HF_TOKEN"] == "hf-secret" and environment["https_proxy"] == SHELL["https_proxy"]

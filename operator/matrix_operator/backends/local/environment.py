@@ -34,6 +34,8 @@ def process_environment(cluster: ClusterRecord, journal: Journal, part: str, env
         "PATH": f"{Path(sys.executable).parent}:{cluster.environment.get('PATH', os.defpath)}",
         **_without_proxy(secret),
         **_RAY,
+        # Killed processes leave sockets and files where tempfile puts them (vLLM does): there they go with the cluster.
+        "TMPDIR": cluster.directory,
         "RAY_AUTH_TOKEN_PATH": str(journal.secrets / RAY_TOKEN),
         "RAY_gcs_storage_path": str(journal.gcs_storage),
         MARKER_UID: cluster.uid,
