@@ -57,7 +57,12 @@ def ray_directory(directory: Path) -> Path:
 
 def session_directory(directory: Path) -> Path | None:
     """That of the current session; None if there is none (any more)."""
-    session = ray_directory(directory) / "session_latest"
+    ray = ray_directory(directory)
+    try:
+        session = ray / (ray / "session_latest").readlink()
+    except OSError:
+        # Each of Ray's workers replaces the link as it starts, so for a moment there is none (Node._init_temp in ray/_private/node.py).
+        session = max(ray.glob("session_[0-9]*"), default=ray / "none")
     return session.resolve() if session.is_dir() else None
 
 
