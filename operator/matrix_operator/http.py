@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +48,7 @@ class HttpClient:
         except TimeoutError as error:
             raise ForeignFault(f"{method} {url} did not answer within {seconds:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise ForeignFault(f"{method} {url} failed: {error or type(error).__name__}") from error
+            raise ForeignFault(f"{method} {url} failed: {_reason(error)}") from error
 
     async def close(self) -> None:
         if self._session is not None:
@@ -58,3 +59,9 @@ class HttpClient:
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
             self._session = aiohttp.ClientSession(connector=connector, trust_env=False)
         return self._session
+
+
+def _reason(error: Exception) -> str:
+    """In a few words: aiohttp's own name the address once more."""
+    number = error.errno if isinstance(error, OSError) else None
+    return os.strerror(number).lower() if number and number > 0 else str(error) or type(error).__name__

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,8 +56,9 @@ async def stream(http: Http, locate: Locate, question: Question) -> AsyncIterato
         target = await locate()
         try:
             body = _body(target, question) | {"stream": True}
-            async for raw in http.stream(_url(target, attempt), target.token, body, question.timeout):
-                yield ChatDelta(delta_text(raw), raw)
+            async with aclosing(http.stream(_url(target, attempt), target.token, body, question.timeout)) as pieces:
+                async for raw in pieces:
+                    yield ChatDelta(delta_text(raw), raw)
         except NotConnected as error:
             await _pause_or_raise(error, begun + question.patience)
             attempt += 1

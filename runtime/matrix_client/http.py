@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ class Http:
         _check(response, response.text)
         return _json_object(response, url)
 
-    async def stream(self, url: str, token: str, body: Mapping[str, Any], timeout: float) -> AsyncIterator[dict[str, Any]]:
+    async def stream(self, url: str, token: str, body: Mapping[str, Any], timeout: float) -> AsyncGenerator[dict[str, Any], None]:
         """POST and yield the JSON of each server-sent event up to `[DONE]`. An end without it is Unreachable."""
         with _told_in_our_words(url, timeout):
             async with self._client(url).stream("POST", url, json=body, headers=_headers(token), timeout=_timeout(timeout)) as response:
