@@ -69,7 +69,7 @@ def explain(key: ObjectKey, snapshot: Snapshot) -> tuple[Link, ...]:
     settled = all(link.healthy for link in chain)
     managed = any(other.kind == "MatrixCluster" for other in snapshot.objects) or not settled
     controller = _controller(snapshot.controller, settled=settled) if stored is not None and managed else ()
-    return (*chain, *controller, *map(_orphan, snapshot.orphans))
+    return (*chain, *controller, *map(orphan_link, snapshot.orphans))
 
 
 def is_ready(stored: StoredObject) -> bool:
@@ -142,7 +142,8 @@ def _message(found: Raw) -> str:
     return str(found.get("message", "")).strip()
 
 
-def _orphan(orphan: OrphanedRay) -> Link:
+def orphan_link(orphan: OrphanedRay) -> Link:
+    """What is to be said of such a Ray, and the command that ends it."""
     record = f"its record in {orphan.home}" if orphan.home else "its record"
     statement = f"still runs ({orphan.what}), but {record} is lost: it holds CPUs, memory and ports"
     remedy = f"end it with `matrix controller end-orphan {orphan.uid}`"

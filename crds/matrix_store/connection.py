@@ -74,9 +74,14 @@ class Connection:
             with self._transaction("BEGIN IMMEDIATE", "COMMIT" if keep else "ROLLBACK"):
                 yield
 
+    @property
+    def in_place(self) -> bool:
+        """Whether the path still leads to the file that was opened."""
+        return _identity(self.path) == self._identity
+
     def verify(self) -> None:
-        """Raises Corrupt when the path no longer leads to the file that was opened: it would be written to for nobody."""
-        if _identity(self.path) != self._identity:
+        """Raises Corrupt when the file is not in its place any more: it would be written to for nobody."""
+        if not self.in_place:
             raise Corrupt(f"{self.path} was removed or replaced while in use: end this process and start it again")
 
     def check(self) -> None:

@@ -53,7 +53,8 @@ def creation_error(error: OSError, path: Path) -> Unavailable:
 
 def corrupt(path: Path, what: str) -> Corrupt:
     """A damaged file. It is left as it is: what can be saved from it is the user's to decide."""
-    return Corrupt(f"{path} is damaged ({what}): move it away and apply your manifests again, or put a copy of it back")
+    told = " ".join(what.split())  # PRAGMA quick_check answers in several lines
+    return Corrupt(f"{path} is damaged ({told}): move it away and apply your manifests again, or put a copy of it back")
 
 
 def _disk_is_full(path: Path) -> bool:

@@ -87,8 +87,9 @@ class ControllerLock:
         self._update("beats = beats + 1, details = ?", json.dumps(dict(details)))
 
     def safe_to_act(self) -> bool:
-        """Whether the last heartbeat is so recent that no one can have taken over: ask before every outside effect."""
-        return self._last_beat is not None and self._now() - self._last_beat < SAFE_SECONDS
+        """Whether the last heartbeat is so recent that no one can have taken over, and the file that it is in is still the one in
+        force: ask before every outside effect."""
+        return self._last_beat is not None and self._now() - self._last_beat < SAFE_SECONDS and self._connection.in_place
 
     def release(self) -> None:
         """Give it back; harmless when it is not ours."""

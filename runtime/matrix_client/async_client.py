@@ -52,6 +52,7 @@ class AsyncMatrix:
     async def apply(self, manifest: Resource | Mapping[str, Any] | str | Path) -> Resource | list[Resource]:
         """Create or change what a manifest declares: an object, its wire form, or a file (all of it or nothing). Starts the controller."""
         store = await self.context.store()
+        await self.context.refuse_elsewhere()
         if isinstance(manifest, (str, Path)):
             applied = await apply_manifests(store, read_manifests([Path(manifest)]), self.namespace)
         else:

@@ -26,6 +26,10 @@ class Context(Protocol):
         """The token that the cluster's replicas ask for. Raises NotReady."""
         ...
 
+    async def refuse_elsewhere(self) -> None:
+        """Before something is applied: raises ControllerFailed when it would be started where it can't be reached from here."""
+        ...
+
     async def ensure_controller(self) -> None:
         """Make sure that somebody works on the objects. Raises ControllerFailed."""
         ...
@@ -54,6 +58,11 @@ class LocalContext:
         except OSError as error:
             message = f"its client token can't be read ({path}: {error.strerror}); see `matrix why {cluster.key}`"
             raise NotReady(cluster.key, "", message) from error
+
+    async def refuse_elsewhere(self) -> None:
+        from matrix_client.controller import refuse_elsewhere
+
+        await refuse_elsewhere(self.home)
 
     async def ensure_controller(self) -> None:
         from matrix_client.controller import ensure_running

@@ -72,6 +72,19 @@ async def is_running(home: Home) -> bool:
     return found is not None and (found.liveness is Liveness.ALIVE or await is_beating(home))
 
 
+async def refuse_elsewhere(home: Home) -> None:
+    """Raises ControllerFailed when another host's controller is at work: what it starts runs there, and can't be reached from here."""
+    from matrix_store.owner import Liveness
+
+    found = await asyncio.to_thread(holder, home)
+    if found is not None and found.liveness is Liveness.ELSEWHERE and await is_beating(home):
+        host = found.owner.host
+        raise ControllerFailed(
+            f"{home.root} is in use by the controller on host {host} (process {found.owner.pid}): use Matrix there, end it there with"
+            " `matrix controller stop`, or set MATRIX_HOME to another directory"
+        )
+
+
 async def ensure_running(home: Home, command: Sequence[str] | None = None, timeout: float = START_SECONDS) -> None:
     """Return when a controller holds the lock; start one if none does. Raises ControllerFailed with the last lines of its log."""
     from matrix_store.owner import Liveness

@@ -27,6 +27,7 @@ def apply(settings: Settings, files: tuple[Path, ...], more: tuple[Path, ...], d
         from matrix_client.manifests import apply_manifests, read_manifests
 
         manifests = read_manifests([*files, *more])
+        await context.refuse_elsewhere()
         for stored, result in await apply_manifests(await context.store(), manifests, settings.namespace, dry_run=dry_run):
             click.echo(f"{stored.key} {result}{' (dry run)' if dry_run else ''}")
         if not dry_run:

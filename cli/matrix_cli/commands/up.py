@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Sequence
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import click
 
+from matrix_cli import causes
+from matrix_cli.local_backend import orphaned_rays
 from matrix_cli.settings import Command, Settings, pass_settings
 from matrix_cli.times import Duration, span
 from matrix_cli.waiting import output_option, wait_on_screen
@@ -33,19 +36,27 @@ def up(settings: Settings, files: tuple[Path, ...], timeout: float, output: str)
     async def work(context: LocalContext) -> list[StoredObject]:
         from matrix_client.manifests import apply_manifests, read_manifests
 
-        applied = await apply_manifests(await context.store(), read_manifests(files), settings.namespace)
+        manifests = read_manifests(files)
+        await context.refuse_elsewhere()
+        applied = await apply_manifests(await context.store(), manifests, settings.namespace)
         keys = [stored.key for stored, _ in applied]
         names = " ".join(map(str, keys))
         go_on = [f"matrix wait {names}", "matrix get", f"matrix down {names}"]
         if output == "text":
             for stored, result in applied:
                 click.echo(f"{stored.key} {result}", err=True)
+        for orphan in await asyncio.to_thread(orphaned_rays):
+            click.echo(click.style("warning: ", fg="yellow", bold=True) + _in_one_line(causes.orphan_link(orphan)), err=True)
         await wait_on_screen(context, dict.fromkeys(keys, ConditionIs()), timeout=timeout, output=output, go_on=go_on)
         return [stored for stored, _ in applied]
 
     ready = settings.run(work)
     seconds = time.monotonic() - begun
     click.echo(json.dumps({"result": "Ready", "seconds": round(seconds, 3)}) if output == "json" else _farewell(ready, seconds))
+
+
+def _in_one_line(link: causes.Link) -> str:
+    return f"{link.subject} {link.statement}; {link.remedy}"
 
 
 def _farewell(ready: Sequence[StoredObject], seconds: float) -> str:
