@@ -25,8 +25,8 @@ MATRIX = str(Path(sys.executable).with_name("matrix"))
 class Product:
     """A context: on exit every cluster is taken down, the controller ended and the directory removed. Fails if a process is left."""
 
-    def __init__(self) -> None:
-        self.home = Home(Path(tempfile.mkdtemp(prefix="matrix-e2e-")))
+    def __init__(self, home: Home | None = None) -> None:
+        self.home = home or Home(Path(tempfile.mkdtemp(prefix="matrix-e2e-")))
         self.environ = os.environ | {"MATRIX_HOME": str(self.home.root)}
 
     def __enter__(self) -> Product:
