@@ -103,12 +103,12 @@ class Pulse:
             last = look.state
 
     async def _dashboard(self, key: ObjectKey) -> None:
-        last: bool | None = None
         while view := self._controller.views.get(key):
             answers = await self._answers(view)
-            if last is not None and answers is not None and answers != last:
+            seen = self._controller.views.get(key)
+            # Compared with what the cluster's last look saw, not with the last answer here: between two of them it may have changed twice.
+            if answers is not None and seen is not None and answers != seen.dashboard_answers:
                 self._wake(key)
-            last = answers
             await asyncio.sleep(DASHBOARD_SECONDS)
 
     async def _answers(self, view: ClusterView) -> bool | None:

@@ -114,7 +114,10 @@ class ClusterReconciler:
             return view
         rest = RayRest(self._http, address.dashboard_url, address.ray_token)
         state = RuntimeState(self._http, address.state_url, address.client_token)
-        version, nodes, serve, runtime = await asyncio.gather(rest.version(), rest.nodes(), rest.serve(), state.look())
+        version, runtime = await asyncio.gather(rest.version(), state.look())
+        if isinstance(version, Unknown):  # asked for more, a frozen dashboard would only be waited for longer
+            return view.with_ray(RayLooks(version, version, version, runtime))
+        nodes, serve = await asyncio.gather(rest.nodes(), rest.serve())
         return view.with_ray(RayLooks(version, nodes, serve, runtime))
 
     def _deployments_of(self, cluster: MatrixCluster) -> tuple[tuple[ModelDeployment, ...], frozenset[str]]:

@@ -71,6 +71,10 @@ class ClusterView:
         return self.observation is not None and self.observation.head.phase is NodePhase.RUNNING
 
     @property
+    def dashboard_answers(self) -> bool:
+        return self.ray is not None and isinstance(self.ray.version, Present)
+
+    @property
     def backend_absent(self) -> bool:
         return isinstance(self.backend, Absent)
 
