@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from matrix_client import goals
 from matrix_client.context import LOCAL, Context, open_context
-from matrix_client.manifests import apply_manifests, in_namespace, read_manifests
 from matrix_client.wait import OnProgress, wait_for
 from matrix_crds import registry
-from matrix_crds.base import Resource
 from matrix_crds.constants import DEFAULT_NAMESPACE
 from matrix_crds.keys import ObjectKey
 from matrix_store.port import Event
@@ -21,10 +19,12 @@ if TYPE_CHECKING:
     from matrix_client.answers import ChatAnswer, ChatDelta
     from matrix_client.chat import Messages
     from matrix_client.http import Http
+    from matrix_crds.base import Resource
 
-R = TypeVar("R", bound=Resource)
-Subject = Resource | ObjectKey
-"""An object, or which one."""
+    Subject = Resource | ObjectKey
+    """An object, or which one."""
+
+R = TypeVar("R", bound="Resource")  # pydantic, YAML and the model are loaded by the first call that needs them
 
 WAIT_SECONDS = 900.0
 CHAT_SECONDS = 600.0
@@ -54,6 +54,8 @@ class AsyncMatrix:
         store = await self.context.store()
         await self.context.refuse_elsewhere()
         if isinstance(manifest, (str, Path)):
+            from matrix_client.manifests import apply_manifests, read_manifests
+
             applied = await apply_manifests(store, read_manifests([Path(manifest)]), self.namespace)
         else:
             applied = [await store.apply(_wire(manifest, self.namespace))]
@@ -159,7 +161,9 @@ class AsyncMatrix:
 
 
 def _wire(manifest: Resource | Mapping[str, Any], namespace: str) -> dict[str, Any]:
-    return manifest.to_wire() if isinstance(manifest, Resource) else in_namespace(dict(manifest), namespace)
+    from matrix_client.manifests import in_namespace
+
+    return in_namespace(dict(manifest), namespace) if isinstance(manifest, Mapping) else manifest.to_wire()
 
 
 def _key(subject: Subject) -> ObjectKey:

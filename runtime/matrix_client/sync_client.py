@@ -9,19 +9,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from matrix_client.async_client import CHAT_SECONDS, WAIT_SECONDS, AsyncMatrix, Subject
+from matrix_client.async_client import CHAT_SECONDS, WAIT_SECONDS, AsyncMatrix
 from matrix_client.context import LOCAL, Context
 from matrix_client.wait import OnProgress
-from matrix_crds.base import Resource
 from matrix_crds.constants import DEFAULT_NAMESPACE
 from matrix_store.port import Event
 
 if TYPE_CHECKING:
     from matrix_client.answers import ChatAnswer, ChatDelta
+    from matrix_client.async_client import Subject
     from matrix_client.chat import Messages
+    from matrix_crds.base import Resource
 
 T = TypeVar("T")
-R = TypeVar("R", bound=Resource)
+R = TypeVar("R", bound="Resource")
 
 
 class _Loop:

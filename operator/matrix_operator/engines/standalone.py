@@ -112,7 +112,6 @@ def main() -> int:
     parser.add_argument("--home", type=Path, required=True, help="the state directory")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
     try:
         asyncio.run(run(Home(arguments.home)))
     except LockedElsewhere as error:
