@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import signal
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -22,12 +19,12 @@ from matrix_crds.base import ObjectMeta
 from matrix_crds.cluster import Allocation, AllocationKind, Head, HeadResources, MatrixCluster, MatrixClusterSpec, Resources, WorkerGroup
 from matrix_operator.backends.local.backend import LocalBackend
 from matrix_operator.backends.local.journal import Journal
-from matrix_operator.backends.local.ports import choose_ports, is_free
 from matrix_operator.backends.local.procfs import Processes
 from matrix_operator.backends.local.view import is_part
 from matrix_operator.backends.port import BackendRefusal, NodePhase, Observation, RayAddress, RemovalState
 from matrix_operator.looks import Look, Present
 from matrix_store.home import Home
+from tests.e2e.foreign_ray import ForeignRay
 
 
 def wait_for(condition: Callable[[], Any], what: str, timeout: float = 60.0) -> Any:
@@ -157,44 +154,6 @@ def wait() -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def worker_group() -> Callable[[int], WorkerGroup]:
     return group
-
-
-class ForeignRay:
-    """A Ray that somebody else started by `ray start` on this machine."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        ports = choose_ports(str(directory), set(), is_free)
-        argv = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--node-ip-address=127.0.0.1", f"--port={ports.gcs}"]
-        argv += [f"--dashboard-port={ports.dashboard}", f"--temp-dir={directory}", "--num-cpus=1", "--object-store-memory=80000000"]
-        argv += [f"--ray-client-server-port={ports.state}", "--disable-usage-stats"]
-        begun = time.monotonic()
-        environment = {"PATH": os.environ["PATH"], "HOME": str(directory), "FOREIGN_RAY": str(directory), "RAY_AUTH_MODE": "disabled"}
-        subprocess.run(argv, env=environment, check=True, capture_output=True, timeout=120)
-        self.seconds = time.monotonic() - begun
-        self.started = self.main_pids()
-
-    def main_pids(self) -> list[int]:
-        """gcs_server, raylet and dashboard of it."""
-        mains = ("gcs_server", "raylet/raylet", "dashboard/dashboard.py")
-        return [pid for pid, argv in self._own().items() if any(argument.endswith(mains) for argument in argv[:2])]
-
-    def stop(self) -> None:
-        while own := self._own():
-            for pid in own:
-                os.kill(pid, signal.SIGKILL)
-            time.sleep(0.05)
-        shutil.rmtree(self.directory, ignore_errors=True)
-
-    def _own(self) -> dict[int, list[str]]:
-        found: dict[int, list[str]] = {}
-        for entry in Path("/proc").iterdir():
-            try:
-                if entry.name.isdecimal() and f"FOREIGN_RAY={self.directory}".encode() in (entry / "environ").read_bytes().split(b"\0"):
-                    found[int(entry.name)] = (entry / "cmdline").read_bytes().decode().split("\0")
-            except OSError:
-                continue
-        return found
 
 
 @pytest.fixture(scope="session")
