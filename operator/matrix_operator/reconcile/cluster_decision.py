@@ -37,11 +37,13 @@ def _decide_allocation(view: ClusterView, kind: AllocationKind, now: datetime) -
     current = view.cluster.status.allocation
     if current is None:
         return (RecordAllocation("a first allocation", _allocation(view, kind, 1, now)),)
-    if current.template_hash == view.template_hash or view.cluster.spec.upgrade_policy.type is UpgradeType.NEVER:
+    if current.template_hash == view.template_hash:
         return ()
-    if not view.backend_absent:
-        return (Remove("the template has changed and upgradePolicy is Recreate"),)
-    return (RecordAllocation("the template has changed", _allocation(view, kind, current.attempt + 1, now)),)
+    if view.backend_absent:  # also when the former template was refused, and nothing was made of it
+        return (RecordAllocation("the template has changed", _allocation(view, kind, current.attempt + 1, now)),)
+    if view.cluster.spec.upgrade_policy.type is UpgradeType.NEVER:
+        return ()
+    return (Remove("the template has changed and upgradePolicy is Recreate"),)
 
 
 def _allocation(view: ClusterView, kind: AllocationKind, attempt: int, now: datetime) -> Allocation:

@@ -131,9 +131,7 @@ def _replicas_ready(
 def _causes(deployment: ModelDeployment, view: ClusterView, allocation: DeploymentAllocation | None) -> Iterator[Verdict]:
     """The causes that apply, the most telling first; the last always does."""
     verdict = DeploymentCondition.REPLICAS_READY
-    refused = view.rejections.get(entry_hash(model_entry(deployment, view.layout))) if view.layout else None
-    if refused:
-        yield Verdict(verdict, FALSE, DeploymentReason.REJECTED_BY_SERVE, f"Ray Serve refused the configuration: {refused}")
+    yield from _rejection(verdict, deployment, view)
     unschedulable = too_large(deployment, view)
     if unschedulable:
         yield Verdict(verdict, FALSE, DeploymentReason.UNSCHEDULABLE, unschedulable)
@@ -150,6 +148,13 @@ def _causes(deployment: ModelDeployment, view: ClusterView, allocation: Deployme
     elif SERVE_GAVE_UP.get(application.status, False):
         yield Verdict(verdict, FALSE, DeploymentReason.START_FAILED, _serve_says(application) + _retry_note(allocation))
     yield from _progress(deployment, view, replicas, application)
+
+
+def _rejection(type_: DeploymentCondition, deployment: ModelDeployment, view: ClusterView) -> Iterator[Verdict]:
+    """What Serve said when it refused the entry as it is declared now; nothing if it did not."""
+    text = view.rejections.get(entry_hash(model_entry(deployment, view.layout))) if view.layout else None
+    if text:
+        yield Verdict(type_, FALSE, DeploymentReason.REJECTED_BY_SERVE, f"Ray Serve refused the configuration: {text}")
 
 
 def _of_a_predecessor(replica: ReplicaView, deployment: ModelDeployment) -> bool:
@@ -245,7 +250,8 @@ def _up_to_date(deployment: ModelDeployment, view: ClusterView | None, refusal: 
         gone = view.application(deployment) is None
         return Verdict(verdict, TRUE if gone else FALSE, DeploymentReason.SCALED_TO_ZERO, "" if gone else "the last replicas are leaving")
     if not _is_accepted(deployment, view):
-        return Verdict(verdict, FALSE, DeploymentReason.PENDING, "waiting for Ray Serve to take the configuration")
+        waiting = Verdict(verdict, FALSE, DeploymentReason.PENDING, "waiting for Ray Serve to take the configuration")
+        return next(_rejection(verdict, deployment, view), waiting)
     application = view.application(deployment)
     if application is not None and application.status == "DEPLOYING" and _ready_count(deployment, view) >= deployment.spec.replicas:
         return Verdict(verdict, FALSE, DeploymentReason.ROLLING_OUT, "waiting for Ray Serve to finish the rollout")

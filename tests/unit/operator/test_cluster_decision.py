@@ -37,6 +37,7 @@ TABLE: list[tuple[str, ClusterView, list[type]]] = [
     ("a deleted cluster without our finalizer is not ours to touch", view(cluster(deleting=True, finalizer=False)), []),
     ("deletionPolicy Orphan only lets go", view(cluster({"deletionPolicy": "Orphan"}, deleting=True)), [ReleaseFinalizer]),
     ("a changed template is held back", view(template_hash="h2"), [Ensure]),
+    ("but not when nothing was made of the former one", view(backend=Absent(), template_hash="h2"), [RecordAllocation]),
     ("or the cluster is made anew", view(cluster(RECREATE), template_hash="h2"), [Remove]),
     ("with a new attempt once nothing is left", view(cluster(RECREATE), Absent(), template_hash="h2"), [RecordAllocation]),
     ("a suspended cluster gets no Serve configuration", view(cluster({"suspend": True}), ray=ray({})), [Ensure]),

@@ -42,6 +42,8 @@ BIG = deployment(spec={"resources": {"cpu": 64, "memory": "2Gi"}})
 TWO = deployment(spec={"replicas": 2})
 ZERO = deployment(spec={"replicas": 0})
 REJECTED = view(ready_cluster(), ray=ray(accepted()), deployments=(M,), rejections={entry_hash(model_entry(M, LAYOUT)): "args: no"})
+EDITED = deployment(spec={"engine": {"dummy": {"seed": 7}}})
+EDIT_REJECTED = seen(replica(M), rejections={entry_hash(model_entry(EDITED, LAYOUT)): "args: no"})
 
 TABLE: list[tuple[str, ModelDeployment, ClusterView | None, str, str, str]] = [
     ("no cluster", M, None, "False", "ClusterNotFound", "there is no MatrixCluster 'lab'"),
@@ -61,6 +63,7 @@ TABLE: list[tuple[str, ModelDeployment, ClusterView | None, str, str, str]] = [
     ("given up, no report", M, seen(serve="DEPLOY_FAILED"), "False", "StartFailed", "Ray Serve gave up"),
     ("too large", BIG, seen(of=BIG), "False", "Unschedulable", "at most 8 CPUs"),
     ("refused", M, REJECTED, "False", "RejectedByServe", "args: no"),
+    ("the edit refused, the former one serves", EDITED, EDIT_REJECTED, "False", "RejectedByServe", "args: no"),
     ("no directory", M, seen(ray=ray(accepted(M), state=Unknown("?"))), "Unknown", "StateUnknown", "can't be seen"),
     ("scaled to zero", ZERO, seen(of=ZERO, ray=ray(accepted())), "True", "Ready", "scaled to zero"),
 ]
