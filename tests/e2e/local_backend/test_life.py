@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from matrix_crds.reasons import ClusterReason
 from matrix_operator.backends.local.places import temporary_directory
-from matrix_operator.backends.port import NodePhase
+from matrix_operator.backends.port import BackendRefusal, NodePhase
 from matrix_operator.looks import Absent, Present
 
 
@@ -30,6 +31,33 @@ def test_a_launcher_killed_in_mid_start_leaves_one_ray_only_and_removing_works_w
     print(f"\nremoved after {driver.remove(10):.1f} s")
     assert driver.pids() == [] and not temporary_directory(driver.uid).exists() and not driver.journal.directory.exists()
     assert isinstance(driver.observe(), Absent)
+
+
+POSITIONS = (("gcs", "recorded"), ("gcs", "started"), ("dashboard", "recorded"), ("dashboard", "started"), ("raylet", "recorded"))
+"""In the order of the start. A part is recorded just before it is started; with the last record the launcher is needed no more."""
+
+
+def launching(driver: Any) -> bool:
+    with contextlib.suppress(BackendRefusal):  # it waits longer each time
+        driver.ensure()
+    return driver.pids("launcher") != []
+
+
+def test_a_launcher_killed_at_every_position_of_its_start_leaves_one_ray_only(make: Any, wait: Any) -> None:
+    driver = make("epsilon")
+    for part, what in POSITIONS:
+        before = driver.journal.parts().get(part)
+        wait(lambda: launching(driver), "a launcher runs, after the backoff", 30)
+
+        def reached(part: str = part, what: str = what, before: object = before) -> bool:
+            return driver.pids(part) != [] if what == "started" else driver.journal.parts().get(part) not in (None, before)
+
+        wait(reached, f"{part} is {what}", 30)
+        driver.kill("launcher")
+    driver.up()
+    assert len(driver.pids("gcs")) == len(driver.pids("raylet")) == len(driver.pids("dashboard")) == 1
+    driver.remove(10)
+    assert driver.pids() == [] and not temporary_directory(driver.uid).exists()
 
 
 def test_another_attempt_makes_all_anew_and_removing_in_mid_start_leaves_nothing(make: Any, wait: Any) -> None:
