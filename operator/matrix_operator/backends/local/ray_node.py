@@ -61,6 +61,7 @@ def _parameters(cluster: ClusterRecord, node: NodePlan, head: bool) -> Any:
         node_name=node.name,
         min_worker_port=0,
         max_worker_port=0,
+        dashboard_agent_listen_port=0,  # any free one: the default, 52365, may be another Ray's on this machine
         include_log_monitor=False,
         no_monitor=True,
     )
