@@ -57,8 +57,8 @@ clean:  ## remove what was made here; caches outside of the checkout stay
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
 	touch $@
 
-# A stamp per set, so that nothing that is installed already is touched again.
+# A stamp per set, so that nothing that is installed already is touched again. dev holds all of cpu.
 .venv/.cpu .venv/.dev: .venv/.%: requirements/%.txt pyproject.toml .venv/.bootstrap
 	$(INSTALL) --require-hashes -r requirements/$*.txt
 	$(INSTALL) --no-build-isolation --editable .
-	touch $@
+	touch .venv/.cpu $@
