@@ -23,7 +23,7 @@ from matrix_operator.reconcile import cluster_decision, cluster_summary
 from matrix_operator.reconcile.cache import ObjectCache
 from matrix_operator.reconcile.cluster_summary import ClusterOutcome
 from matrix_operator.reconcile.conditions import TRUE
-from matrix_operator.reconcile.pace import AGAIN, DEPLOYING, SETTLING, STARTING, STEADY
+from matrix_operator.reconcile.pace import AGAIN, DEPLOYING, REFUSED, SETTLING, STARTING, STEADY
 from matrix_operator.reconcile.serve_apply import apply_serve
 from matrix_operator.reconcile.status_writer import StatusWriter
 from matrix_operator.reconcile.steps import AddFinalizer, Ensure, PutServe, RecordAllocation, ReleaseFinalizer, Remove, Step, StepHook
@@ -205,7 +205,9 @@ def _pace(view: ClusterView, steps: tuple[Step, ...], outcome: ClusterOutcome, s
         return STARTING
     if any(not isinstance(step, Ensure | Remove) for step in steps):
         return AGAIN
-    if outcome.refusal or outcome.removal or isinstance(view.backend, Unknown):
+    if outcome.refusal:
+        return REFUSED
+    if outcome.removal or isinstance(view.backend, Unknown):
         return SETTLING
     ready = status.condition("Ready")
     if ready is None or ready.status is not TRUE:

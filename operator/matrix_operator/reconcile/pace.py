@@ -6,6 +6,8 @@ STARTING = 0.3
 """Nodes come up or go, and nobody announces it."""
 DEPLOYING = 1.0
 """Serve deploys: the directory announces the replicas' progress, not Serve's own state."""
+REFUSED = 5.0
+"""The machine can't carry it now: a port or memory may become free without a word to us."""
 SETTLING = 30.0
 """It waits for the user, or for something that may take long."""
 STEADY = 60.0
