@@ -17,14 +17,14 @@ SINCE = datetime(2026, 1, 1, tzinfo=UTC).isoformat()
 class FakeRay:
     """State that tests read and steer. Under /<name>/ it stands in for further clusters, each with a state of its own.
     `refuse` names applications that get a 400, `refuse_entry` is one exact entry that does;
-    `broken` answers everything of Ray's with it; `failed` names applications whose start failed."""
+    `broken` answers everything of Ray's with it; `failing` names applications and up to which attempt their start fails."""
 
     def __init__(self) -> None:
         self.applications: dict[str, dict[str, Any]] = {}
         self.puts: list[dict[str, Any]] = []
         self.refuse: set[str] = set()
         self.refuse_entry: dict[str, Any] | None = None
-        self.failed: set[str] = set()
+        self.failing: dict[str, int] = {}
         self.broken: tuple[int, str] | None = None
         self.replica_failure: dict[str, Any] | None = None
         self.revision = 1
@@ -74,7 +74,7 @@ class FakeRay:
         applications = {
             name: {
                 "name": name,
-                "status": "DEPLOY_FAILED" if name in self.failed else "RUNNING",
+                "status": "DEPLOY_FAILED" if self._fails(name, entry) else "RUNNING",
                 "message": "",
                 "deployed_app_config": entry,
                 "deployments": {},
@@ -103,21 +103,28 @@ class FakeRay:
             {"runtimeVersion": "0.1.0", "rayVersion": "2.60.0", "instance": "i", "revision": self.revision, "replicas": replicas}
         )
 
+    def _fails(self, name: str, entry: dict[str, Any]) -> bool:
+        return _attempt(entry) <= self.failing.get(name, 0)
+
     def _replica(self, name: str, entry: dict[str, Any]) -> dict[str, Any]:
-        deployments = entry.get("deployments") or [{"user_config": {"attempt": 1}}]
         replica = {
             "id": f"{name}-r1",
             "application": name,
             "model": entry["args"]["servedName"],
-            "attempt": deployments[0]["user_config"]["attempt"],
+            "attempt": _attempt(entry),
             "state": "Ready",
-            "since": datetime.now(UTC).isoformat() if name in self.failed else SINCE,
+            "since": datetime.now(UTC).isoformat() if self._fails(name, entry) else SINCE,
             "pid": 1,
             "httpUrl": "http://127.0.0.1:1",
         }
-        if name in self.failed:
+        if self._fails(name, entry):
             replica |= {"state": "Failed", "httpUrl": None, "failure": self.replica_failure}
         return replica
+
+
+def _attempt(entry: dict[str, Any]) -> int:
+    deployments = entry.get("deployments") or [{"user_config": {"attempt": 1}}]
+    return int(deployments[0]["user_config"]["attempt"])
 
 
 @contextmanager
