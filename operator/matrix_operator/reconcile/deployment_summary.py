@@ -65,7 +65,7 @@ def next_allocation(deployment: ModelDeployment, view: ClusterView, now: datetim
     if current.retry_at is None:
         delay = min(LAST_RETRY, FIRST_RETRY * 2 ** min(current.failures, 10))
         return DeploymentAllocation(attempt=current.attempt, failures=current.failures + 1, retry_at=now.replace(microsecond=0) + delay)
-    if now < current.retry_at:
+    if now < current.retry_at <= now + LAST_RETRY:  # later than that: the clock was set back
         return current
     return DeploymentAllocation(attempt=current.attempt + 1, failures=current.failures)
 

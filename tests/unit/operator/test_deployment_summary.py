@@ -156,6 +156,12 @@ def test_what_serve_gave_up_on_is_started_again_after_the_backoff_and_not_before
     assert next_allocation(item, given_up, NOW + FIRST_RETRY) == DeploymentAllocation(attempt=2, failures=1)
 
 
+@pytest.mark.parametrize("jump", [timedelta(days=400), timedelta(days=-400)])
+def test_a_clock_that_jumps_delays_no_retry_beyond_the_longest_backoff(jump: timedelta) -> None:
+    waiting = DeploymentAllocation(attempt=1, failures=1, retry_at=NOW + FIRST_RETRY)
+    assert next_allocation(with_allocation(waiting), seen(serve="DEPLOY_FAILED"), NOW + jump).attempt == 2
+
+
 def test_the_backoff_doubles_up_to_its_limit() -> None:
     delays = []
     for failures in (0, 1, 2, 30):
