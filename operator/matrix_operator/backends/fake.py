@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -45,6 +46,9 @@ class FakeBackend:
         if observation is None:
             return Absent()
         return Present(replace(observation, head=replace(observation.head, phase=self.phase)))
+
+    async def pulse(self, cluster: MatrixCluster) -> Hashable:
+        return self.blind, self.phase, cluster.metadata.uid in self.running
 
     def template_hash(self, cluster: MatrixCluster) -> str:
         head = json.dumps(cluster.spec.head.to_wire(), sort_keys=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -96,6 +97,11 @@ class ClusterBackend(Protocol):
 
     async def observe(self, cluster: MatrixCluster) -> Look[Observation]:
         """Look only: no side effects."""
+        ...
+
+    async def pulse(self, cluster: MatrixCluster) -> Hashable:
+        """Asked each second: a cheap value that changes when something that `observe` saw has changed. Wrong alarms are harmless;
+        what it does not feel is found at the next look."""
         ...
 
     def template_hash(self, cluster: MatrixCluster) -> str:

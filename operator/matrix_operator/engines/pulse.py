@@ -1,6 +1,6 @@
 """The pulse of the clusters: notices between two looks that something outside has changed, and wakes the object.
 
-Three cheap ways: the backend's own look (each second; no network), a long poll of the directory (answers when a replica comes, goes or
+Three cheap ways: the backend's own pulse (each second; no network), a long poll of the directory (answers when a replica comes, goes or
 changes), and one small question to Ray's dashboard (each five seconds; it may hang while everything else runs).
 """
 
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from matrix_crds.cluster import MatrixCluster
 from matrix_crds.keys import ObjectKey
 from matrix_operator.backends.choice import Backends
-from matrix_operator.backends.port import ClusterBackend, Observation
+from matrix_operator.backends.port import ClusterBackend
 from matrix_operator.http import HttpClient
-from matrix_operator.looks import Look, Present
+from matrix_operator.looks import Present
 from matrix_operator.ray_rest import RayRest
 from matrix_operator.reconcile.controller import Controller
 from matrix_operator.reconcile.view import ClusterView
@@ -70,13 +70,13 @@ class Pulse:
             await asyncio.sleep(AFTER_SILENCE_SECONDS)
 
     async def _backend(self, key: ObjectKey) -> None:
-        last: Look[Observation] | None = None
+        last: Hashable = None
         while view := self._controller.views.get(key):
             backend = self._backend_of(view.cluster)
-            look = await backend.observe(view.cluster) if backend else None
-            if last is not None and look != last:
+            felt = await backend.pulse(view.cluster) if backend else None
+            if last is not None and felt != last:
                 self._wake(key)
-            last = look
+            last = felt
             await asyncio.sleep(BACKEND_SECONDS)
 
     def _backend_of(self, cluster: MatrixCluster) -> ClusterBackend | None:

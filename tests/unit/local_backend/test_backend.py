@@ -93,3 +93,18 @@ def test_the_controllers_side_loads_neither_ray_nor_much_memory() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 100_000 * 1024
+
+
+def test_the_pulse_stands_still_until_a_process_seen_before_dies(backend: LocalBackend, tmp_path: Path) -> None:
+    item = cluster()
+    marker = {"MATRIX_CLUSTER_UID": item.metadata.uid, "MATRIX_HOME": str(tmp_path), "MATRIX_CLUSTER_PART": "gcs"}
+    process = subprocess.Popen(["gcs_server", "60"], executable="/bin/sleep", env=marker, start_new_session=True)
+    try:
+        asyncio.run(backend.observe(item))
+        before = asyncio.run(backend.pulse(item))
+        assert before
+        assert asyncio.run(backend.pulse(item)) == before
+    finally:
+        process.kill()
+        process.wait()
+    assert asyncio.run(backend.pulse(item)) != before

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from matrix_operator.backends.local.view import look
 from matrix_operator.backends.port import BackendRefusal, Observation, RayAddress, Removal, RemovalState, RuntimeLayout
 from matrix_operator.looks import Look, Unknown
 from matrix_store.home import Home
+from matrix_store.process_identity import ProcessIdentity
 
 _REMOVAL_PATIENCE_SECONDS = 1.0
 
@@ -49,11 +50,15 @@ class LocalBackend:
         self._processes = processes or Processes()
         self._clock = clock
         self._children = Children()
+        self._seen: dict[str, tuple[ProcessIdentity, ...]] = {}
         self._shutdown = Shutdown(self._processes, clock)
         self._supervisor = Supervisor(home, self._processes, self._shutdown, self._children, environ, clock)
 
     async def observe(self, cluster: MatrixCluster) -> Look[Observation]:
         return await asyncio.to_thread(self._observe, cluster)
+
+    async def pulse(self, cluster: MatrixCluster) -> Hashable:
+        return await asyncio.to_thread(self._pulse, cluster.metadata.uid)
 
     def template_hash(self, cluster: MatrixCluster) -> str:
         return hash_of(render_template(cluster.spec))
@@ -83,8 +88,17 @@ class LocalBackend:
             view = look(Journal(self._home, uid), self._processes, uid)
         except (JournalUnreadable, ProcessesUnreadable) as error:
             return Unknown(str(error))
+        self._seen[uid] = view.identities
         wanted = all_nodes(spec, view.cluster.template) if view.cluster else ()
         return observation(view, cluster.metadata.name, wanted, spec.suspend, self._clock())
+
+    def _pulse(self, uid: str) -> Hashable:
+        """Which of the processes seen last are alive: a few reads, where a look goes through all processes of the machine."""
+        seen = self._seen.get(uid, ())
+        try:
+            return tuple((identity, identity.alive()) for identity in seen)
+        except OSError as error:
+            return str(error)
 
     def _remove(self, uid: str) -> Removal:
         self._children.reap()

@@ -20,6 +20,7 @@ from matrix_operator.backends.local.journal import (
 )
 from matrix_operator.backends.local.places import session_directory
 from matrix_operator.backends.local.procfs import MarkedProcess, Processes
+from matrix_store.process_identity import ProcessIdentity
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class View:
     """How each part is started, by name; also rebuilt from a living process whose record was lost."""
     alive: frozenset[str] = frozenset()
     """The parts whose own process runs; LAUNCHER is one of them."""
+    identities: tuple[ProcessIdentity, ...] = ()
+    """Of the processes of the parts that are alive."""
     marked: frozenset[str] = frozenset()
     """The parts of which any process runs."""
     session_lost: bool = False
@@ -90,6 +93,7 @@ def look(journal: Journal, processes: Processes, uid: str) -> View:
         launch=journal.launch(),
         parts=parts | rebuilt,
         alive=frozenset(own),
+        identities=tuple(main.identity for main in own.values()),
         marked=frozenset(by_part),
         session_lost=cluster is None or session_directory(Path(cluster.directory)) is None,
     )
