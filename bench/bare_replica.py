@@ -47,5 +47,17 @@ class BareReplica:
         return "use the port"
 
 
+@serve.deployment(ray_actor_options={"num_cpus": 0})
+class Nothing:
+    """The smallest application: what it costs to have Serve at all."""
+
+    async def __call__(self, request: Any) -> str:
+        return "nothing"
+
+
+def build_nothing(args: dict[str, Any]) -> Any:
+    return Nothing.bind()
+
+
 def build(args: dict[str, Any]) -> Any:
     return BareReplica.bind(args["arguments"].split(" "), int(args["port"]))

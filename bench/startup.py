@@ -24,6 +24,7 @@ RUNS = 3
 EXAMPLE = "examples/quickstart.yaml"
 ARGUMENTS = "--max-model-len 2048 --enforce-eager --kv-cache-memory-bytes 128M --block-size 32 --served-model-name smollm2"
 GCS, DASHBOARD, REPLICA = 26379, 28265, 28300
+APPLICATIONS = f"http://127.0.0.1:{DASHBOARD}/api/serve/applications/"
 PROXY = 28400  # Serve's own; off as in ours
 
 
@@ -55,12 +56,17 @@ class ByHand:
         subprocess.run(command, env=self.environ, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until(lambda: self.ask("GET", f"http://127.0.0.1:{DASHBOARD}/api/version") is not None, 60, "the dashboard does not answer")
 
-    def serve(self, model: Path) -> None:
-        arguments = {"arguments": f"--model {model} {ARGUMENTS}", "port": REPLICA}
-        application = {"name": "bare", "route_prefix": "/", "import_path": "bench.bare_replica:build", "args": arguments}
+    def deploy(self, builder: str, arguments: dict[str, Any]) -> None:
+        application = {"name": "bare", "route_prefix": "/", "import_path": f"bench.bare_replica:{builder}", "args": arguments}
         config = {"proxy_location": "Disabled", "http_options": {"port": PROXY}, "applications": [application]}
-        url = f"http://127.0.0.1:{DASHBOARD}/api/serve/applications/"
-        until(lambda: self.ask("PUT", url, config) is not None, 60, "Serve does not take the configuration")
+        until(lambda: self.ask("PUT", APPLICATIONS, config) is not None, 60, "Serve does not take the configuration")
+
+    def serve_nothing(self) -> None:
+        self.deploy("build_nothing", {})
+        until(lambda: b'"RUNNING"' in (self.ask("GET", APPLICATIONS) or b""), 60, "the empty application does not run")
+
+    def serve(self, model: Path) -> None:
+        self.deploy("build", {"arguments": f"--model {model} {ARGUMENTS}", "port": REPLICA})
         until(lambda: self.ask("GET", f"http://127.0.0.1:{REPLICA}/health") is not None, 300, "the bare replica does not answer")
 
     @staticmethod
@@ -88,8 +94,8 @@ def timed_up(product: Product, file: str) -> float:
     return time.monotonic() - started
 
 
-def without_models() -> tuple[float, float, float]:
-    """Seconds: ours, by hand, and ours down until no process is left."""
+def without_models() -> tuple[float, float, float, float]:
+    """Seconds: ours, by hand, ours down until no process is left, and by hand with Serve as well (ours always has it)."""
     with Product() as product:
         file = product.home.root / "cluster.json"
         file.write_text(json.dumps(cluster("bench")))
@@ -102,7 +108,9 @@ def without_models() -> tuple[float, float, float]:
         started = time.monotonic()
         hand.start()
         by_hand = time.monotonic() - started
-    return ours, by_hand, down
+        hand.serve_nothing()
+        with_serve = time.monotonic() - started
+    return ours, by_hand, down, with_serve
 
 
 def quickstart() -> tuple[float, float]:
@@ -126,6 +134,8 @@ def main() -> None:
         Row("matrix up, no models", tuple(row[0] for row in empty), "s"),
         Row("ray start", tuple(row[1] for row in empty), "s"),
         paired_ratio("  ratio", [row[0] for row in empty], [row[1] for row in empty], "<= 1.15 x", at_most=1.15),
+        Row("ray start + an empty Serve application", tuple(row[3] for row in empty), "s"),
+        paired_ratio("  ratio", [row[0] for row in empty], [row[3] for row in empty], "<= 1.15 x", at_most=1.15),
         Row("matrix up, quickstart", tuple(row[0] for row in full), "s"),
         Row("ray start + bare replica in Serve", tuple(row[1] for row in full), "s"),
         paired_ratio("  ratio", [row[0] for row in full], [row[1] for row in full], "<= 1.15 x", at_most=1.15),
