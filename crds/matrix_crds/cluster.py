@@ -347,7 +347,7 @@ class Allocation(LenientModel):
 
 
 class Workers(LenientModel):
-    """`ready`: known to the backend AND alive in this session's Ray node list."""
+    """`ready`: known to the backend AND alive in the node list of Ray as it runs now."""
 
     desired: int = 0
     """How many there should be."""

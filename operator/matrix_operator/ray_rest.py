@@ -103,7 +103,7 @@ class RayRest:
         return await self._look("/api/version", RayVersion, LOOK_SECONDS)
 
     async def nodes(self) -> Present[tuple[RayNode, ...]] | Unknown:
-        """All nodes that this session has seen, dead ones included."""
+        """All nodes that this Ray has seen, dead ones included."""
         look = await self._look("/api/v0/nodes?limit=10000", _NodeAnswer, LOOK_SECONDS)
         return Present(look.state.data.result.result) if isinstance(look, Present) else look
 
