@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from matrix_runtime.engines.port import EngineSettings
 
-APPLICATION_PREFIX = "mx-md-"
-
 
 class ReplicaArguments(EngineSettings):
     """The `args` of the application: changing one starts every replica anew. No secret is in them, only where the secrets are."""

@@ -28,6 +28,9 @@ from tests.e2e.product.product import Product
 
 NAMESPACE = "default"
 
+MODEL = "d"
+"""The deployment of the cluster that a module of tests shares (conftest.py)."""
+
 
 class Inside:
     """One cluster. Looks only, but for `call` with another method than GET."""

@@ -9,31 +9,15 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.e2e.product.dashboard_proxy import NONSENSE, DashboardProxy
-from tests.e2e.product.inside import Inside, Objects
+from tests.e2e.product.inside import MODEL, Inside, Objects
 from tests.e2e.product.outage import Outage
-from tests.e2e.product.product import Product, cluster, dummy, until
+from tests.e2e.product.product import until
 
 pytestmark = pytest.mark.timeout(180)
 
-MODEL = "d"
 UNKNOWN_SECONDS = 20.0
 """The pulse asks each 5 s with a deadline of 5 s, and so does the look that it causes."""
 Report = Callable[[str], None]
-
-
-@pytest.fixture(scope="module")
-def inside() -> Iterator[Inside]:
-    with Product() as product:
-        product.apply(cluster("one"), dummy(MODEL, "one", engine={"dummy": {"tokensPerSecond": 20}}))
-        product.wait(f"mxd/{MODEL}")
-        product.wait("mxc/one")
-        yield Inside(product, "one")
-
-
-@pytest.fixture
-def outage(inside: Inside) -> Iterator[Outage]:
-    with Outage(inside, MODEL) as outage:
-        yield outage
 
 
 @pytest.fixture(scope="module")

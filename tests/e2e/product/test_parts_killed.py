@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.product.inside import Inside
+from tests.e2e.product.inside import MODEL, Inside
 from tests.e2e.product.outage import Outage
-from tests.e2e.product.product import Product, cluster, dummy
 
 pytestmark = pytest.mark.timeout(240)
 
-MODEL = "d"
 GAP_SECONDS = 2.0
 """The longest silence of a stream that goes on: the engine gives 20 tokens/s, the machine is busy."""
 Report = Callable[[str], None]
-
-
-@pytest.fixture(scope="module")
-def inside() -> Iterator[Inside]:
-    with Product() as product:
-        product.apply(cluster("one"), dummy(MODEL, "one", engine={"dummy": {"tokensPerSecond": 20}}))
-        product.wait(f"mxd/{MODEL}")
-        product.wait("mxc/one")
-        yield Inside(product, "one")
-
-
-@pytest.fixture
-def outage(inside: Inside) -> Iterator[Outage]:
-    with Outage(inside, MODEL) as outage:
-        yield outage
 
 
 def tell(report: Report, what: str, seconds: float, outage: Outage) -> None:

@@ -26,6 +26,7 @@ from matrix_store.home import Home
 from matrix_store.lock import ControllerLock
 from matrix_store.owner import Owner, this_process
 from tests.e2e.product.product import Product, cluster, dummy, until
+from tests.fakes.full_disk import fill
 
 FIELD = {"name": "field"}
 LOGIN2 = Owner("login2", "another boot", "pid:[1]", 321, 99)
@@ -170,17 +171,6 @@ def small_disk(point: Path) -> Iterator[Path]:
             subprocess.run(["umount", point], check=True)
     finally:
         point.rmdir()
-
-
-def fill(directory: Path) -> Path:
-    """Leave no room on a file system; the file that takes it."""
-    filler = directory / "filler"
-    with filler.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(b"x" * 4096)
-        except OSError:
-            return filler
 
 
 def test_a_controller_at_work_on_another_host(product: Product) -> None:

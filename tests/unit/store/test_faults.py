@@ -14,6 +14,7 @@ import pytest
 
 from matrix_store import schema
 from matrix_store.errors import Corrupt, Full, StoreError, Unavailable
+from tests.fakes.full_disk import fill
 from tests.unit.store.support import KIND, key, manifest, open_database
 
 
@@ -117,17 +118,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"mounting a tmpfs is not permitted here: {mounted.stderr.strip()}")
     yield point
     subprocess.run(["umount", point], check=True)
-
-
-def fill(directory: Path) -> Path:
-    """Leave no room on a file system; the file that takes it."""
-    filler = directory / "filler"
-    with filler.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(b"x" * 4096)
-        except OSError:
-            return filler
 
 
 def test_a_full_disk_keeps_what_was_written_and_works_again_when_there_is_room(small_disk: Path) -> None:
