@@ -19,7 +19,7 @@ from matrix_operator.reconcile.controller import Controller
 from matrix_operator.reconcile.queue import WorkQueue
 from matrix_operator.reconcile.steps import StepHook, no_hook
 from matrix_store.errors import Conflict, NotFound, StoreError
-from matrix_store.port import Store, StoredObject
+from matrix_store.port import ChangeType, Store, StoredObject
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,9 @@ class Engine:
         self._metrics = metrics
         self._http = HttpClient()
         self._cache = ObjectCache()
+        self._watched: dict[ObjectKey, StoredObject] = {}
+        """What the watch said last. Not the cache: that one knows our own writes before the watch tells of them, and whom a change
+        concerns is decided by the watch."""
         self._queues = {kind: WorkQueue(time.monotonic, random.Random()) for kind in WORKERS}
         self.controller = Controller(store, self._cache, backends, self._http, metrics, self._wake, hook=hook, may_act=may_act)
         self._pulse = Pulse(self.controller, backends, self._http, self._wake)
@@ -65,10 +68,13 @@ class Engine:
 
     async def _watch(self) -> None:
         async for change in self._store.watch(*WORKERS):
-            before = self._cache.get(change.key) if change.key else None
             self._cache.take(change)
             if change.key is not None:
-                self._enqueue(change.key, before, self._cache.get(change.key))
+                before = self._watched.pop(change.key, None)
+                now = None if change.type is ChangeType.DELETED else change.object
+                if now is not None:
+                    self._watched[change.key] = now
+                self._enqueue(change.key, before, now)
 
     def _enqueue(self, key: ObjectKey, before: StoredObject | None, now: StoredObject | None) -> None:
         if now is None:
