@@ -28,6 +28,7 @@ lint: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m matrix_crds.generate --check
+	$(BIN)/python -m matrix_proto.generate --check
 
 unit: .venv/.dev  ## the tests without Ray
 	$(BIN)/pytest -q tests/unit
@@ -38,8 +39,9 @@ e2e: .venv/.dev  ## the tests with real processes
 bench: .venv/.dev  ## the short benches; tables on the terminal, JSON in bench/results
 	$(BIN)/python -m bench
 
-generate: .venv/.dev  ## write the CRDs and docs/resources.md from the model
+generate: .venv/.dev  ## write the CRDs, docs/resources.md and the gRPC stubs from their sources
 	$(BIN)/python -m matrix_crds.generate
+	$(BIN)/python -m matrix_proto.generate
 
 lock: .venv/.bootstrap  ## resolve the requirements anew
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate requirements/bootstrap.in -o requirements/bootstrap.txt

@@ -78,7 +78,7 @@ def thousand_objects() -> Row:
 
 async def edit_while_it_runs(home: Home, database: Database, url: str, names: list[tuple[str, str]]) -> list[float]:
     store = await SqliteStore.open(home.database)
-    backend = FakeBackend(address_of=RayAddress(url + "/{name}", url + "/{name}", "t", "t"))
+    backend = FakeBackend(address_of=RayAddress(url + "/{name}", url + "/{name}", "127.0.0.1:1", "http://127.0.0.1:1", "t", "t"))
     choice = BackendChoice("Local", AllocationKind.LOCAL_PROCESSES, backend)
     stop = asyncio.Event()
     engine = asyncio.create_task(Engine(store, Backends("standalone", "local", {"local": choice}), ControllerMetrics()).run(stop))

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from matrix_operator.errors import ForeignFault
 from matrix_operator.http import HttpClient
 from matrix_operator.looks import Present, Unknown
-from matrix_proto.state import STATE_PATH, State
+from matrix_proto.state import STATE_PATH, Load, State
 
 LOOK_SECONDS = 3.0
 
@@ -44,5 +44,6 @@ class RuntimeState:
 
 def _steady(state: State) -> State:
     """Without what moves all the time, so that two looks at the same state are equal."""
-    replicas = tuple(replica.model_copy(update={"heartbeat_age": 0.0, "ongoing": 0}) for replica in state.replicas)
-    return state.model_copy(update={"replicas": replicas})
+    replicas = tuple(replica.model_copy(update={"heartbeat_age": 0.0, "load": Load()}) for replica in state.replicas)
+    gateway = state.gateway and state.gateway.model_copy(update={"heartbeat_age": 0.0})
+    return state.model_copy(update={"replicas": replicas, "gateway": gateway})

@@ -26,6 +26,7 @@ OWN_PREFIX = "mx-"
 SYSTEM_BUILDER = "matrix_runtime.system.app:build"
 MODEL_BUILDER = "matrix_runtime.serving.app:build"
 REPLICA_DEPLOYMENT = "Replica"
+GATEWAY_DEPLOYMENT = "Gateway"
 
 HEALTH_PERIOD_SECONDS = 2.0
 HEALTH_TIMEOUT_SECONDS = 30.0
@@ -40,13 +41,27 @@ def application_name(deployment: ModelDeployment) -> str:
     return MODEL_PREFIX + deployment.metadata.name
 
 
-def system_entry(layout: RuntimeLayout) -> Entry:
-    """mx-system: always there, pinned to the head."""
+def system_entry(layout: RuntimeLayout, serving: Iterable[ModelDeployment], held: Iterable[Entry] = ()) -> Entry:
+    """mx-system: always there, pinned to the head. The gateway is told live which models there are, whether or not one is up; `held`
+    are those of former times that stay as they are (see gateway_models)."""
+    models = [
+        {"name": deployment.served_name, "application": application_name(deployment), "policy": deployment.spec.routing.policy.value}
+        for deployment in serving
+    ]
+    models = sorted([*models, *held], key=lambda model: str(model["name"]))
     return {
         "name": SYSTEM_APPLICATION,
         "route_prefix": None,
         "import_path": SYSTEM_BUILDER,
-        "args": {"bindHost": layout.bind_host, "statePort": layout.state_port, "secretsDir": layout.secrets_dir},
+        "args": {
+            "bindHost": layout.bind_host,
+            "statePort": layout.state_port,
+            "stateUrl": layout.state_url,
+            "directoryPort": layout.directory_port,
+            "gatewayPort": layout.gateway_port,
+            "secretsDir": layout.secrets_dir,
+        },
+        "deployments": [{"name": GATEWAY_DEPLOYMENT, "user_config": {"models": models}}],
     }
 
 
@@ -84,6 +99,13 @@ def model_entry(deployment: ModelDeployment, layout: RuntimeLayout) -> Entry:
             }
         ],
     }
+
+
+def gateway_models(system: Entry | None) -> list[Entry]:
+    """The models that an accepted mx-system told its gateway of."""
+    deployments = (system or {}).get("deployments") or []
+    told = (item["user_config"]["models"] for item in deployments if item["name"] == GATEWAY_DEPLOYMENT)
+    return list(next(told, []))
 
 
 def actor_options(resources: Resources) -> dict[str, Any]:

@@ -25,16 +25,18 @@ class _ActorOptions(_Strict):
 
 
 class _Deployment(_Strict):
+    """What is left out is the application's own default."""
+
     name: str
-    num_replicas: Annotated[int, Field(gt=0)]
-    max_ongoing_requests: Annotated[int, Field(gt=0)]
+    num_replicas: Annotated[int, Field(gt=0)] = 1
+    max_ongoing_requests: Annotated[int, Field(gt=0)] = 1
     user_config: dict[str, Any]
-    ray_actor_options: _ActorOptions
-    graceful_shutdown_wait_loop_s: NonNegative
-    graceful_shutdown_timeout_s: NonNegative
-    health_check_period_s: Positive
-    health_check_timeout_s: Positive
-    max_surge_percent: Annotated[int, Field(ge=0, le=100)]
+    ray_actor_options: _ActorOptions = _ActorOptions()
+    graceful_shutdown_wait_loop_s: NonNegative = 0
+    graceful_shutdown_timeout_s: NonNegative = 0
+    health_check_period_s: Positive = 1
+    health_check_timeout_s: Positive = 1
+    max_surge_percent: Annotated[int, Field(ge=0, le=100)] = 0
 
 
 class _Application(_Strict):

@@ -2,7 +2,8 @@
 
 `GET /matrix/v1/state?since=<revision>&wait=<seconds>` answers at once when the revision is not `since` (or `instance` has changed),
 else when it changes, at the latest after `wait` seconds (at most 60). Replicas report themselves with POST /matrix/v1/replicas (one
-Replica) each second, and with every change. Both ask for `Authorization: Bearer`: the state for either token, a report for Ray's.
+Replica) each second, and with every change; the gateway does with POST /matrix/v1/gateway (one Gateway). All ask for `Authorization:
+Bearer`: the state for either token, a report for Ray's.
 
 Compatibility: fields are only added; a reader ignores what it does not know. `apiVersion` changes when that can't hold.
 """
@@ -17,6 +18,7 @@ from pydantic.alias_generators import to_camel
 
 STATE_PATH = "/matrix/v1/state"
 REPLICAS_PATH = "/matrix/v1/replicas"
+GATEWAY_PATH = "/matrix/v1/gateway"
 HEALTH_PATH = "/matrix/v1/health"
 API_VERSION = 1
 HEARTBEAT_SECONDS = 1.0
@@ -68,6 +70,17 @@ class Progress(WireModel):
     unit: str = "bytes"
 
 
+class Load(WireModel):
+    """How busy a replica is."""
+
+    ongoing: int = 0
+    """Requests that were accepted and not answered yet, over both transports."""
+    waiting: int = 0
+    """Of those, not yet taken up by the engine."""
+    cache_use: float = 0.0
+    """Part of the engine's KV cache in use, 0 to 1."""
+
+
 class Replica(WireModel):
     """A replica, as it reports itself."""
 
@@ -88,9 +101,10 @@ class Replica(WireModel):
     pid: int
     http_url: str | None = None
     """Where its OpenAI HTTP app listens, once it is ready."""
+    grpc_address: str | None = None
+    """host:port of its Inference service (inference.proto), once it is ready."""
     failure: StartFailure | None = None
-    ongoing: int = 0
-    """Requests in flight."""
+    load: Load = Load()
 
 
 class ReplicaView(Replica):
@@ -100,6 +114,25 @@ class ReplicaView(Replica):
     """Seconds since its last report."""
     suspect: bool = False
     """It missed three reports: probe before use. Not gone."""
+
+
+class Gateway(WireModel):
+    """The gateway, as it reports itself: with each change and each second, by POST to GATEWAY_PATH."""
+
+    ready: bool
+    message: str = ""
+    """What it waits for or what is wrong, in words; empty when it is ready."""
+    url: str = ""
+    """Where it listens, without /v1."""
+    pid: int = 0
+    """Of the process that moves the bytes."""
+
+
+class GatewayView(Gateway):
+    """The gateway as the directory knows it."""
+
+    heartbeat_age: float = 0.0
+    """Seconds since its last report."""
 
 
 class State(WireModel):
@@ -112,3 +145,5 @@ class State(WireModel):
     revision: int
     """Goes up whenever a replica comes, goes, or changes (not by heartbeats)."""
     replicas: tuple[ReplicaView, ...] = Field(default=())
+    gateway: GatewayView | None = None
+    """None until it has reported."""

@@ -124,7 +124,7 @@ class FakeRay:
 
 def _attempt(entry: dict[str, Any]) -> int:
     deployments = entry.get("deployments") or [{"user_config": {"attempt": 1}}]
-    return int(deployments[0]["user_config"]["attempt"])
+    return int(deployments[0]["user_config"].get("attempt", 1))
 
 
 @contextmanager

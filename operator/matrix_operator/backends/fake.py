@@ -83,5 +83,11 @@ class FakeBackend:
         if self.address_of is None:
             return None
         return RuntimeLayout(
-            state_port=9000, state_url=self.address_of.state_url, bind_host="127.0.0.1", secrets_dir="/secrets", model_cache_dir="/models"
+            state_port=9000,
+            state_url=self.address_of.state_url,
+            directory_port=9001,
+            gateway_port=9002,
+            bind_host="127.0.0.1",
+            secrets_dir="/secrets",
+            model_cache_dir="/models",
         )

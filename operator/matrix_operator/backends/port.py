@@ -51,6 +51,10 @@ class RayAddress:
     """Ray's REST API, such as http://127.0.0.1:40001."""
     state_url: str
     """Where mx-system serves /matrix/v1/state."""
+    directory_address: str
+    """host:port of mx-system's Directory service (directory.proto)."""
+    gateway_url: str
+    """Where the gateway answers, without /v1."""
     ray_token: str = field(repr=False)
     client_token: str = field(repr=False)
 
@@ -63,6 +67,10 @@ class RuntimeLayout:
     """The port that mx-system binds on the head."""
     state_url: str
     """How replicas reach it from inside."""
+    directory_port: int
+    """The port of the directory's gRPC service on the head."""
+    gateway_port: int
+    """The port of the gateway on the head."""
     bind_host: str
     """The address that servers of ours bind: 127.0.0.1 on one machine."""
     secrets_dir: str

@@ -10,7 +10,17 @@ from matrix_operator.looks import Unknown
 from matrix_operator.reconcile.selection import select
 from matrix_operator.reconcile.steps import AddFinalizer, Ensure, PutServe, RecordAllocation, ReleaseFinalizer, Remove, Step
 from matrix_operator.reconcile.view import ClusterView
-from matrix_operator.serve_config import MODEL_PREFIX, Entry, application_name, entry_hash, foreign_entries, model_entry, system_entry
+from matrix_operator.serve_config import (
+    MODEL_PREFIX,
+    SYSTEM_APPLICATION,
+    Entry,
+    application_name,
+    entry_hash,
+    foreign_entries,
+    gateway_models,
+    model_entry,
+    system_entry,
+)
 
 
 def decide(view: ClusterView, kind: AllocationKind, now: datetime) -> tuple[Step, ...]:
@@ -73,8 +83,11 @@ def changed_serve_entries(view: ClusterView) -> tuple[Entry, ...]:
 def desired_entries(view: ClusterView, deployed: dict[str, Entry | None]) -> list[Entry]:
     """mx-system, the models, foreign applications; for what does not parse or was refused, the last accepted entry."""
     assert view.layout is not None
-    entries = [system_entry(view.layout), *foreign_entries(deployed)]
-    for deployment in select(view.deployments).serving:
+    serving = select(view.deployments).serving
+    held_names = {MODEL_PREFIX + name for name in view.unreadable}
+    held_models = [model for model in gateway_models(deployed.get(SYSTEM_APPLICATION)) if model["application"] in held_names]
+    entries = [system_entry(view.layout, serving, held_models), *foreign_entries(deployed)]
+    for deployment in serving:
         accepted = deployed.get(application_name(deployment))
         if deployment.spec.replicas == 0:
             continue
@@ -83,5 +96,5 @@ def desired_entries(view: ClusterView, deployed: dict[str, Entry | None]) -> lis
             entries.append(entry)
         elif accepted is not None:
             entries.append(accepted)
-    held = (deployed.get(MODEL_PREFIX + name) for name in sorted(view.unreadable))
+    held = (deployed.get(name) for name in sorted(held_names))
     return entries + [entry for entry in held if entry is not None]

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 from ray import serve
 
-from matrix_proto.state import HEARTBEAT_SECONDS, Replica, ReplicaState, StartFailure, StartPhase
+from matrix_proto.state import HEARTBEAT_SECONDS, Load, Replica, ReplicaState, StartFailure, StartPhase
 from matrix_runtime.engines.port import EngineSettings
 from matrix_runtime.engines.select import environment, needs_model
 from matrix_runtime.errors import StartFailed
@@ -101,7 +101,7 @@ class ModelReplica:
             while True:
                 event = await host.next_event()
                 if isinstance(event, Ongoing):
-                    self._reporter.update(ongoing=event.count)
+                    self._reporter.update(load=Load(ongoing=event.count))
         except StartFailed as failure:
             if self._stopping:
                 return

@@ -1,6 +1,6 @@
-"""The Serve application mx-system: the directory, pinned to the head.
+"""The Serve application mx-system: the directory and the gateway, pinned to the head, each a deployment of its own.
 
-It opens its own HTTP server: Serve's proxies answer anyone, and stay off.
+They open their own servers: Serve's proxies answer anyone, and stay off.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ray import serve
 
 from matrix_crds.base import LenientModel
 from matrix_proto.state import State
+from matrix_runtime.gateway.replica import GatewayReplica
 from matrix_runtime.http_server import HttpServer, listen_soon
 from matrix_runtime.system.directory import Directory
 from matrix_runtime.system.service import DirectoryService
@@ -30,13 +31,17 @@ class SystemArguments(LenientModel):
 
     bind_host: str
     state_port: int
+    state_url: str
+    directory_port: int
+    gateway_port: int
     secrets_dir: str
 
 
 class DirectoryReplica:
     """The deployment's one replica."""
 
-    async def __init__(self, arguments: dict[str, Any]) -> None:  # type: ignore[misc]  # Ray awaits it
+    async def __init__(self, arguments: dict[str, Any], gateway: Any = None) -> None:  # type: ignore[misc]  # Ray awaits it
+        """`gateway` is a handle that is not used: it makes the gateway a part of the application."""
         parsed = SystemArguments.model_validate(arguments)
         # Milliseconds: a revision of an earlier instance is never taken for one of this.
         service = DirectoryService(Directory(first_revision=time.time_ns() // 1_000_000), _about())
@@ -61,14 +66,14 @@ def _about() -> State:
 def build(arguments: dict[str, Any]) -> serve.Application:
     """The application; see SystemArguments for `arguments`."""
     SystemArguments.model_validate(arguments)
-    deployment = serve.deployment(
-        DirectoryReplica,
-        name="Directory",
-        num_replicas=1,
-        ray_actor_options={"num_cpus": 0, "resources": HEAD_ONLY},
-        health_check_period_s=1.0,
-        health_check_timeout_s=10.0,
-        graceful_shutdown_timeout_s=5.0,
-        graceful_shutdown_wait_loop_s=0.1,
-    )
-    return deployment.bind(arguments)
+    options: dict[str, Any] = {
+        "num_replicas": 1,
+        "ray_actor_options": {"num_cpus": 0, "resources": HEAD_ONLY},
+        "health_check_period_s": 1.0,
+        "health_check_timeout_s": 10.0,
+        "graceful_shutdown_timeout_s": 5.0,
+        "graceful_shutdown_wait_loop_s": 0.1,
+    }
+    gateway = serve.deployment(GatewayReplica, name="Gateway", **options)
+    directory = serve.deployment(DirectoryReplica, name="Directory", **options)
+    return directory.bind(arguments, gateway.bind(arguments))

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from matrix_proto.state import SUSPECT_AFTER_SECONDS, Replica, ReplicaState, ReplicaView
+from matrix_proto.state import SUSPECT_AFTER_SECONDS, Load, Replica, ReplicaState, ReplicaView
 
 FORGET_AFTER_SECONDS = 30.0
 KEPT_FAILURES = 3
@@ -91,7 +91,7 @@ def _supersedes(news: Replica, failed: Replica) -> bool:
 
 
 def _visible(replica: Replica) -> Replica:
-    return replica.model_copy(update={"ongoing": 0})
+    return replica.model_copy(update={"load": Load()})
 
 
 def _view(record: _Record, now: float) -> ReplicaView:

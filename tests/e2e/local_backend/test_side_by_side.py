@@ -59,7 +59,7 @@ def test_two_clusters_and_a_foreign_ray_do_not_disturb_each_other_and_an_orphan_
 ) -> None:
     beta = make("beta")
     beta.up()
-    assert len(set(beta.journal.cluster().ports.model_dump().values()) | set(alpha.journal.cluster().ports.model_dump().values())) == 6
+    assert len(set(beta.journal.cluster().ports.model_dump().values()) | set(alpha.journal.cluster().ports.model_dump().values())) == 10
     assert alpha.uid not in {orphan.uid for orphan in find_orphans()}
     before = alpha.pids("gcs") + alpha.pids("dashboard") + alpha.pids("raylet")
 

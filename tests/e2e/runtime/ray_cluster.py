@@ -52,6 +52,7 @@ class RayCluster:
         (self.secrets / "ray-token").write_text(RAY_TOKEN)
         (self.secrets / "client-token").write_text(CLIENT_TOKEN)
         self.dashboard_port, self.state_port, self.gcs_port = free_port(), free_port(), free_port()
+        self.directory_port, self.gateway_port = free_port(), free_port()
         self.state_url = f"http://127.0.0.1:{self.state_port}"
         self._http = httpx2.Client(timeout=30, trust_env=False, headers={"Authorization": f"Bearer {RAY_TOKEN}"})
         self._applications: dict[str, dict[str, Any]] = {}
@@ -107,9 +108,20 @@ class RayCluster:
         answer = self._http.put(f"http://127.0.0.1:{self.dashboard_port}/api/serve/applications/", json=body)
         assert answer.status_code == 200, answer.text
 
-    def put_system(self) -> None:
-        arguments = {"bindHost": "127.0.0.1", "statePort": self.state_port, "secretsDir": str(self.secrets)}
-        self.put({"name": "mx-system", "route_prefix": None, "import_path": "matrix_runtime.system.app:build", "args": arguments})
+    def put_system(self, *models: str) -> None:
+        """`models`: the names that the gateway is told are declared, each served by the application of that name."""
+        arguments = {
+            "bindHost": "127.0.0.1",
+            "statePort": self.state_port,
+            "stateUrl": self.state_url,
+            "directoryPort": self.directory_port,
+            "gatewayPort": self.gateway_port,
+            "secretsDir": str(self.secrets),
+        }
+        told = [{"name": name, "application": f"mx-md-{name}", "policy": "LeastLoaded"} for name in models]
+        gateway = {"name": "Gateway", "user_config": {"models": told}}
+        builder = "matrix_runtime.system.app:build"
+        self.put({"name": "mx-system", "route_prefix": None, "import_path": builder, "args": arguments, "deployments": [gateway]})
 
     def put_model(self, name: str, engine: dict[str, Any], source: str = "file:///none", attempt: int = 1, **deployment: Any) -> None:
         arguments = {

@@ -59,9 +59,9 @@ def test_tokens_are_asked_for_everywhere_but_at_health(cluster: RayCluster, mode
 
 def test_requests_in_flight_are_seen(cluster: RayCluster, model: ReplicaView) -> None:
     with httpx2.stream("POST", f"{model.http_url}/v1/chat/completions", json=CHAT | {"stream": True}, headers=CLIENT) as answer:
-        cluster.replica("d", 5, lambda replica: replica.ongoing == 1, "one request in flight")
+        cluster.replica("d", 5, lambda replica: replica.load.ongoing == 1, "one request in flight")
         answer.read()
-    cluster.replica("d", 5, lambda replica: replica.ongoing == 0, "none in flight")
+    cluster.replica("d", 5, lambda replica: replica.load.ongoing == 0, "none in flight")
 
 
 def test_a_killed_directory_comes_back_empty_and_is_filled_again(cluster: RayCluster, model: ReplicaView) -> None:

@@ -30,7 +30,7 @@ CLUSTER = ClusterRecord(
     name="c",
     home="/state",
     directory="/tmp/mx-1",
-    ports=Ports(gcs=1, dashboard=2, state=3),
+    ports=Ports(gcs=1, dashboard=2, state=3, directory=4, gateway=5),
     template=Template(ray_version="2.60.0", head=NODE),
     template_hash="h",
     attempt=2,

@@ -12,7 +12,7 @@ from matrix_operator.backends.port import BackendRefusal
 
 def test_ports_are_three_and_follow_from_the_uid() -> None:
     ports = choose_ports("a", [], lambda _: True)
-    assert len({ports.gcs, ports.dashboard, ports.state}) == 3
+    assert len(set(ports.model_dump().values())) == 5
     assert choose_ports("a", [], lambda _: True) == ports != choose_ports("b", [], lambda _: True)
 
 

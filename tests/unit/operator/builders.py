@@ -18,9 +18,17 @@ from matrix_proto.state import Replica, ReplicaState, ReplicaView, State
 NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 BEFORE = datetime(2026, 6, 1, 11, 0, tzinfo=UTC)
 LAYOUT = RuntimeLayout(
-    state_port=9000, state_url="http://127.0.0.1:9000", bind_host="127.0.0.1", secrets_dir="/secrets", model_cache_dir="/models"
+    state_port=9000,
+    state_url="http://127.0.0.1:9000",
+    directory_port=9001,
+    gateway_port=9002,
+    bind_host="127.0.0.1",
+    secrets_dir="/secrets",
+    model_cache_dir="/models",
 )
-ADDRESS = RayAddress("http://127.0.0.1:8265", "http://127.0.0.1:9000", "ray-token", "client-token")
+ADDRESS = RayAddress(
+    "http://127.0.0.1:8265", "http://127.0.0.1:9000", "127.0.0.1:9001", "http://127.0.0.1:9002", "ray-token", "client-token"
+)
 ALLOCATION = Allocation(kind=AllocationKind.LOCAL_PROCESSES, name="lab-uid", template_hash="h1", started_at=BEFORE)
 
 
@@ -49,7 +57,7 @@ def running(phase: NodePhase = NodePhase.RUNNING) -> Present[Observation]:
 
 
 def accepted(*deployments: ModelDeployment, status: str = "RUNNING") -> dict[str, ServeApplication]:
-    entries = {"mx-system": system_entry(LAYOUT)} | {application_name(item): model_entry(item, LAYOUT) for item in deployments}
+    entries = {"mx-system": system_entry(LAYOUT, deployments)} | {application_name(item): model_entry(item, LAYOUT) for item in deployments}
     states = {name: "RUNNING" if name == "mx-system" else status for name in entries}
     return {name: ServeApplication(name=name, status=states[name], deployed_app_config=entry) for name, entry in entries.items()}
 

@@ -72,7 +72,7 @@ class World:
 @asynccontextmanager
 async def running(path: Path, ray: FakeRay, may_act: bool = True, *manifests: dict[str, Any]) -> AsyncIterator[World]:
     store = await SqliteStore.open(path / "matrix.db")
-    backend = FakeBackend(address_of=RayAddress(ray.url, ray.url, "ray", "client"))
+    backend = FakeBackend(address_of=RayAddress(ray.url, ray.url, "127.0.0.1:1", "http://127.0.0.1:1", "ray", "client"))
     choices = {"local": BackendChoice("Local", AllocationKind.LOCAL_PROCESSES, backend)}
     metrics = ControllerMetrics()
     if manifests:

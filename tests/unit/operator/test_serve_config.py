@@ -49,12 +49,13 @@ def with_rest(fake: FakeRay, use: Callable[[RayRest], Awaitable[Any]]) -> Any:
 
 
 def test_the_rendered_configuration_is_the_golden_one() -> None:
-    config = serve_config([model_entry(deployment("real", REAL), LAYOUT), model_entry(deployment(), LAYOUT), system_entry(LAYOUT)])
+    models = (deployment("real", REAL), deployment())
+    config = serve_config([*(model_entry(model, LAYOUT) for model in models), system_entry(LAYOUT, models)])
     assert json.dumps(config, indent=2, sort_keys=True) + "\n" == GOLDEN.read_text()
 
 
 def test_no_secret_is_in_the_configuration() -> None:
-    text = json.dumps(serve_config([model_entry(deployment("real", REAL), LAYOUT), system_entry(LAYOUT)]))
+    text = json.dumps(serve_config([model_entry(deployment("real", REAL), LAYOUT), system_entry(LAYOUT, ())]))
     assert ADDRESS.ray_token not in text
     assert ADDRESS.client_token not in text
 
@@ -75,7 +76,7 @@ def test_a_new_attempt_another_scale_and_another_drain_are_live_edits() -> None:
 
 
 def test_every_rendered_entry_passes_the_copy_of_serves_schema() -> None:
-    for entry in (model_entry(deployment("real", REAL), LAYOUT), system_entry(LAYOUT)):
+    for entry in (model_entry(deployment("real", REAL), LAYOUT), system_entry(LAYOUT, ())):
         assert serve_schema.problem(entry) is None
 
 
@@ -95,7 +96,7 @@ def test_a_refused_entry_leaves_the_good_ones_and_its_own_last_accepted_one(fake
     good, old, edited = deployment("good"), deployment("bad"), deployment("bad", {"engine": {"dummy": {"seed": 9}}})
     before = ServeDetails(applications=accepted(old))
     fake.refuse_entry = model_entry(edited, LAYOUT)
-    entries = (system_entry(LAYOUT), model_entry(good, LAYOUT), model_entry(edited, LAYOUT))
+    entries = (system_entry(LAYOUT, ()), model_entry(good, LAYOUT), model_entry(edited, LAYOUT))
     refused = with_rest(fake, lambda rest: apply_serve(rest, before, entries))
     assert list(refused) == [entry_hash(model_entry(edited, LAYOUT))]
     assert fake.applications["mx-md-good"] == model_entry(good, LAYOUT)
@@ -104,7 +105,7 @@ def test_a_refused_entry_leaves_the_good_ones_and_its_own_last_accepted_one(fake
 
 def test_a_refusal_of_what_was_accepted_before_blames_no_entry(fake: FakeRay) -> None:
     fake.refuse = {"theirs"}
-    entries = (system_entry(LAYOUT), {"name": "theirs", "import_path": "a:b"})
+    entries = (system_entry(LAYOUT, ()), {"name": "theirs", "import_path": "a:b"})
     before = ServeDetails.model_validate(
         {"applications": {entry["name"]: {"name": entry["name"], "status": "RUNNING", "deployed_app_config": entry} for entry in entries}}
     )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from matrix_proto.state import FailureReason, Replica, ReplicaState, StartFailure
+from matrix_proto.state import FailureReason, Load, Replica, ReplicaState, StartFailure
 from matrix_runtime.system.directory import KEPT_FAILURES, Directory
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -55,9 +55,9 @@ def test_revision_rises_when_a_replica_comes_or_changes_and_not_by_heartbeats_or
     directory.report(replica())
     came = directory.revision
     directory.report(replica())
-    directory.report(replica(ongoing=7))
+    directory.report(replica(load=Load(ongoing=7)))
     assert directory.revision == came
-    assert directory.view()[0].ongoing == 7
+    assert directory.view()[0].load.ongoing == 7
     directory.report(replica(state=ReplicaState.DRAINING))
     assert directory.revision > came
 
@@ -142,7 +142,7 @@ def test_revision_never_falls_and_rises_with_every_visible_difference(steps: lis
     directory = Directory(clock)
 
     def seen() -> list[dict[str, object]]:
-        return [view.model_dump(exclude={"heartbeat_age", "ongoing"}) for view in directory.view()]
+        return [view.model_dump(exclude={"heartbeat_age", "load"}) for view in directory.view()]
 
     for id_, state, attempt, pause in steps:
         for act in (lambda: directory.report(replica(id_, state, attempt)), lambda: pass_time(directory, clock, pause)):  # noqa: B023

@@ -129,7 +129,14 @@ class LocalBackend:
         if record is None or ray_token is None or client_token is None:
             return None
         ports = record.ports
-        return RayAddress(f"http://{LOOPBACK}:{ports.dashboard}", f"http://{LOOPBACK}:{ports.state}", ray_token, client_token)
+        return RayAddress(
+            dashboard_url=f"http://{LOOPBACK}:{ports.dashboard}",
+            state_url=f"http://{LOOPBACK}:{ports.state}",
+            directory_address=f"{LOOPBACK}:{ports.directory}",
+            gateway_url=f"http://{LOOPBACK}:{ports.gateway}",
+            ray_token=ray_token,
+            client_token=client_token,
+        )
 
     def _layout(self, cluster: MatrixCluster) -> RuntimeLayout | None:
         journal = Journal(self._home, cluster.metadata.uid)
@@ -142,6 +149,8 @@ class LocalBackend:
         return RuntimeLayout(
             state_port=record.ports.state,
             state_url=f"http://{LOOPBACK}:{record.ports.state}",
+            directory_port=record.ports.directory,
+            gateway_port=record.ports.gateway,
             bind_host=LOOPBACK,
             secrets_dir=str(journal.secrets),
             model_cache_dir=str(self._model_cache(cluster)),

@@ -48,6 +48,10 @@ class Ports(LenientModel):
     dashboard: int
     state: int
     """For mx-system's state endpoint."""
+    directory: int
+    """For the directory's gRPC service."""
+    gateway: int
+    """For OpenAI's HTTP API."""
 
 
 class NodeTemplate(LenientModel):

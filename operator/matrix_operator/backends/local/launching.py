@@ -107,6 +107,8 @@ def _require_ports(ports: Ports) -> None:
     require_free(ports.gcs, "GCS")
     require_free(ports.dashboard, "dashboard")
     require_free(ports.state, "state endpoint")
+    require_free(ports.directory, "directory")
+    require_free(ports.gateway, "gateway")
 
 
 def _reserved(home: Home, uid: str) -> set[int]:

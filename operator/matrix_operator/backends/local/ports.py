@@ -19,15 +19,15 @@ _RANGE = range(20_000, 32_000)
 
 
 def choose_ports(uid: str, reserved: Iterable[int], free: Callable[[int], bool]) -> Ports:
-    """Three ports that are neither reserved by another cluster nor in use. Which ones depends on the uid, so that clusters that
+    """Ports that are neither reserved by another cluster nor in use. Which ones depends on the uid, so that clusters that
     start at the same moment don't try the same. Raises BackendRefusal."""
     taken = set(reserved)
     fit = (port for port in _candidates(uid) if port not in taken and free(port))
-    chosen = [port for port, _ in zip(fit, range(3), strict=False)]
-    if len(chosen) < 3:
+    chosen = [port for port, _ in zip(fit, Ports.model_fields, strict=False)]
+    if len(chosen) < len(Ports.model_fields):
         message = f"no free port on {LOOPBACK} between {_RANGE.start} and {_RANGE.stop - 1}; end what holds them (ss -tlnp shows it)"
         raise BackendRefusal(ClusterReason.PORT_TAKEN, message)
-    return Ports(gcs=chosen[0], dashboard=chosen[1], state=chosen[2])
+    return Ports.model_validate(dict(zip(Ports.model_fields, chosen, strict=True)))
 
 
 def is_free(port: int) -> bool:
