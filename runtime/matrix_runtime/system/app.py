@@ -20,6 +20,8 @@ from matrix_runtime.gateway.replica import GatewayReplica
 from matrix_runtime.http_server import HttpServer, listen_soon
 from matrix_runtime.system.directory import Directory
 from matrix_runtime.system.service import DirectoryService
+from matrix_runtime.system.watch_server import WatchServer
+from matrix_runtime.system.watchers import Watchers
 from matrix_runtime.version import runtime_version
 
 PORT_SECONDS = 20.0
@@ -44,15 +46,19 @@ class DirectoryReplica:
         """`gateway` is a handle that is not used: it makes the gateway a part of the application."""
         parsed = SystemArguments.model_validate(arguments)
         # Milliseconds: a revision of an earlier instance is never taken for one of this.
-        service = DirectoryService(Directory(first_revision=time.time_ns() // 1_000_000), _about())
+        directory, about = Directory(first_revision=time.time_ns() // 1_000_000), _about()
+        service = DirectoryService(directory, about)
+        secrets = Path(parsed.secrets_dir)
         listener = await listen_soon(parsed.bind_host, parsed.state_port, PORT_SECONDS)
-        self._server = HttpServer(service.app(Path(parsed.secrets_dir)), listener)
+        self._server = HttpServer(service.app(secrets), listener)
         await self._server.start()
-        self._sweeping = asyncio.create_task(service.sweep_forever())
+        self._watch = WatchServer(Watchers(about.instance, directory.known, lambda: directory.revision), service.changed)
+        await self._watch.start(parsed.bind_host, parsed.directory_port, secrets, PORT_SECONDS)
+        self._tasks = [asyncio.create_task(work) for work in (service.sweep_forever(), self._watch.publish_forever())]
 
     def check_health(self) -> None:
         """Called by Serve each second; it starts another replica when this raises."""
-        if self._sweeping.done() or not self._server.running:
+        if any(task.done() for task in self._tasks) or not self._server.running:
             raise RuntimeError("the directory has stopped")
 
 

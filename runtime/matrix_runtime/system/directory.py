@@ -7,10 +7,11 @@ reports a replica is suspect (probe before use), and only after thirty seconds o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from matrix_proto.state import SUSPECT_AFTER_SECONDS, Load, Replica, ReplicaState, ReplicaView
+from matrix_proto.state import SUSPECT_AFTER_SECONDS, Gateway, GatewayView, Load, Replica, ReplicaState, ReplicaView
+from matrix_runtime.system.gateway_record import GatewayRecord
 
 FORGET_AFTER_SECONDS = 30.0
 KEPT_FAILURES = 3
@@ -34,6 +35,7 @@ class Directory:
     def __init__(self, clock: Callable[[], float] = time.monotonic, first_revision: int = 1) -> None:
         self._clock = clock
         self._records: dict[_Key, _Record] = {}
+        self._gateway: GatewayRecord | None = None
         self._swept = clock()
         self.revision = first_revision
 
@@ -48,11 +50,20 @@ class Directory:
             self.revision += 1
         self._forget_failures(replica)
 
+    def report_gateway(self, gateway: Gateway) -> None:
+        """Takes what the gateway says about itself."""
+        before = self._gateway
+        self._gateway = GatewayRecord(gateway, self._clock())
+        if before is None or before.visible() != self._gateway.visible():
+            self.revision += 1
+
     def sweep(self) -> None:
         """Notices silence; to be called about twice a second."""
         now = self._clock()
         stalled = now - self._swept if now - self._swept > STALL_SECONDS else 0.0
         self._swept = now
+        if self._gateway is not None and self._gateway.sweep(now, stalled):
+            self.revision += 1
         for key, record in list(self._records.items()):
             record.heard = min(now, record.heard + stalled)
             if not _failed(record.replica):
@@ -62,6 +73,14 @@ class Directory:
         """All replicas, in a stable order."""
         now = self._clock()
         return tuple(_view(self._records[key], now) for key in sorted(self._records))
+
+    def gateway(self) -> GatewayView | None:
+        """The gateway; None until it has reported. A silent one is not ready, but never gone."""
+        return None if self._gateway is None else self._gateway.view(self._clock())
+
+    def known(self) -> Iterator[tuple[Replica, bool]]:
+        """All replicas, each with whether it is suspect."""
+        return ((record.replica, record.suspect) for record in self._records.values())
 
     def _judge(self, key: _Key, record: _Record, silence: float) -> None:
         if silence > FORGET_AFTER_SECONDS:

@@ -1,10 +1,13 @@
-"""The directory over HTTP: GET /matrix/v1/state, POST /matrix/v1/replicas, GET /matrix/v1/health (see matrix_proto.state)."""
+"""The directory over HTTP: GET /matrix/v1/state, POST /matrix/v1/replicas and /matrix/v1/gateway, GET /matrix/v1/health (see
+matrix_proto.state)."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 from starlette.applications import Starlette
@@ -13,32 +16,37 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from matrix_proto.state import HEALTH_PATH, REPLICAS_PATH, STATE_PATH, Replica, State
+from matrix_proto.state import GATEWAY_PATH, HEALTH_PATH, REPLICAS_PATH, STATE_PATH, Gateway, Replica, State, WireModel
 from matrix_runtime.auth import Gate, error_body
+from matrix_runtime.system.bell import Bell
 from matrix_runtime.system.directory import Directory
 from matrix_runtime.tokens import CLIENT_TOKEN, RAY_TOKEN, TokenFile
 
 LONGEST_WAIT_SECONDS = 60.0
 SWEEP_SECONDS = 0.5
 
+Report = TypeVar("Report", bound=WireModel)
+
 
 class DirectoryService:
-    """Answers for one Directory. `about` is the State without revision and replicas: versions, session and instance."""
+    """Answers for one Directory. `about` is the State without revision, replicas and gateway: versions, session and instance."""
 
     def __init__(self, directory: Directory, about: State) -> None:
         self._directory = directory
         self._about = about
-        self._changed = asyncio.Event()
+        self.changed = Bell()
+        """Rings when the revision has moved."""
 
     def app(self, secrets_dir: Path) -> ASGIApp:
         """The ASGI app, behind its gate: the state for either token, a report for Ray's."""
         routes = [
             Route(STATE_PATH, self._get_state),
             Route(REPLICAS_PATH, self._post_replica, methods=["POST"]),
+            Route(GATEWAY_PATH, self._post_gateway, methods=["POST"]),
             Route(HEALTH_PATH, self._get_health),
         ]
         ray, client = TokenFile(secrets_dir / RAY_TOKEN), TokenFile(secrets_dir / CLIENT_TOKEN)
-        return Gate(Starlette(routes=routes), {STATE_PATH: (ray, client), REPLICAS_PATH: (ray,), HEALTH_PATH: ()})
+        return Gate(Starlette(routes=routes), {STATE_PATH: (ray, client), REPLICAS_PATH: (ray,), GATEWAY_PATH: (ray,), HEALTH_PATH: ()})
 
     async def sweep_forever(self) -> None:
         """Lets the directory notice silence."""
@@ -50,7 +58,8 @@ class DirectoryService:
 
     def state(self) -> State:
         """The state now."""
-        return self._about.model_copy(update={"revision": self._directory.revision, "replicas": self._directory.view()})
+        now = {"revision": self._directory.revision, "replicas": self._directory.view(), "gateway": self._directory.gateway()}
+        return self._about.model_copy(update=now)
 
     async def _get_state(self, request: Request) -> Response:
         try:
@@ -65,18 +74,21 @@ class DirectoryService:
     async def _newer_than(self, since: int, wait: float) -> None:
         deadline = time.monotonic() + wait
         while self._directory.revision == since and (left := deadline - time.monotonic()) > 0:
-            try:
-                await asyncio.wait_for(self._changed.wait(), left)
-            except TimeoutError:
-                return
+            await self.changed.wait(left)
 
     async def _post_replica(self, request: Request) -> Response:
+        return await self._take(request, Replica, self._directory.report)
+
+    async def _post_gateway(self, request: Request) -> Response:
+        return await self._take(request, Gateway, self._directory.report_gateway)
+
+    async def _take(self, request: Request, shape: type[Report], report: Callable[[Report], None]) -> Response:
         try:
-            replica = Replica.model_validate_json(await request.body())
+            news = shape.model_validate_json(await request.body())
         except ValidationError as error:
-            return _refusal(f"not a Replica: {error.errors(include_url=False)[0]['msg']}")
+            return _refusal(f"not a {shape.__name__}: {error.errors(include_url=False)[0]['msg']}")
         before = self._directory.revision
-        self._directory.report(replica)
+        report(news)
         self._tell_since(before)
         return JSONResponse({"revision": self._directory.revision})
 
@@ -85,8 +97,7 @@ class DirectoryService:
 
     def _tell_since(self, revision: int) -> None:
         if self._directory.revision != revision:
-            self._changed.set()
-            self._changed = asyncio.Event()
+            self.changed.ring()
 
 
 def _refusal(message: str) -> Response:

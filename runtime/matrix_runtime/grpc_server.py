@@ -1,0 +1,65 @@
+"""gRPC servers of ours: how they listen, and what they allow a client to do to keep its connection."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import grpc.aio
+
+KEEPALIVE_SECONDS = 10.0
+"""A peer that has not answered a ping for as long as this again is gone, and what it holds is set free."""
+
+
+def options(largest_request: int) -> list[tuple[str, Any]]:
+    """The server's channel arguments; see grpc_types.h. `largest_request` in bytes.
+
+    A client may ping each second (by default a server hangs up on that), and two servers never share a port.
+    """
+    milliseconds = int(KEEPALIVE_SECONDS * 1000)
+    return [
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", largest_request),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.keepalive_time_ms", milliseconds),
+        ("grpc.keepalive_timeout_ms", milliseconds),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 900),
+        ("grpc.http2.max_ping_strikes", 0),
+    ]
+
+
+def make_server(interceptors: Sequence[grpc.aio.ServerInterceptor], largest_request: int) -> grpc.aio.Server:
+    """A server that does not listen yet; to be made on the loop that it runs on."""
+    return grpc.aio.server(interceptors=tuple(interceptors), options=options(largest_request))
+
+
+def bind(server: grpc.aio.Server, host: str, port: int) -> int:
+    """Listens; port 0 takes a free one. Returns the port. Raises OSError."""
+    try:
+        taken = server.add_insecure_port(address(host, port))
+    except RuntimeError as error:
+        raise OSError(f"can't listen at {address(host, port)}: {error}") from error
+    if taken == 0:
+        raise OSError(f"can't listen at {address(host, port)}")
+    return taken
+
+
+async def bind_soon(server: grpc.aio.Server, host: str, port: int, seconds: float) -> int:
+    """As `bind`, tried again for some seconds: a predecessor may still hold the port."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return bind(server, host, port)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.1)
+
+
+def address(host: str, port: int) -> str:
+    """host:port, as gRPC writes it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

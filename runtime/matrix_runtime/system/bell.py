@@ -1,0 +1,25 @@
+"""Tells those who wait that something has changed."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Bell:
+    """Rung for all who wait at that moment."""
+
+    def __init__(self) -> None:
+        self._rung = asyncio.Event()
+
+    def ring(self) -> None:
+        """Wakes everyone who waits."""
+        self._rung.set()
+        self._rung = asyncio.Event()
+
+    async def wait(self, seconds: float) -> bool:
+        """Whether it rang within that time."""
+        try:
+            await asyncio.wait_for(self._rung.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
