@@ -24,7 +24,8 @@ _REMEDIES: dict[str, str] = {
     "BadArguments": "correct spec.engine, then `matrix apply FILE`",
     "OutOfMemory": "give the replica more memory, or a smaller spec.engine.vllm.maxModelLength, then `matrix apply FILE`",
     "ScaledToZero": "set spec.replicas to 1 or more, then `matrix apply FILE`",
-    "TemplateChanged": "recreate the cluster to take the change: `matrix down {object}`, then `matrix up FILE`",
+    "GatewayNotReady": "models answer at their own ports meanwhile; if it lasts, `matrix logs {object}` tells more",
+    "TemplateChanged": "take the change by making the cluster anew, which stops its models for a while: `matrix rollout restart {object}`",
     "InternalError": "this is a fault of Matrix: `matrix logs controller` has the trace; please report it",
 }
 

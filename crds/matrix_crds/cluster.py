@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from matrix_crds import patterns
 from matrix_crds.base import LenientModel, Model, Name, Resource, Status, list_map
@@ -253,6 +253,9 @@ class UpgradePolicy(Model):
 
     type: UpgradeType = UpgradeType.NEVER
     """Never: the change waits (UpToDate=False) until it is rolled on request. Recreate: the cluster is made anew."""
+    restarted_at: Annotated[AwareDatetime, Field(examples=["2026-01-31T12:00:00Z"])] | None = None
+    """Another time than before makes the cluster anew once, whatever the type, and takes a change that waits; set by
+    `matrix rollout restart`."""
 
 
 class DeletionPolicy(StrEnum):
@@ -340,6 +343,8 @@ class Allocation(LenientModel):
     """The how-manieth one this is."""
     template_hash: str = ""
     """Of what was applied and can't change without making nodes anew."""
+    restarted_at: datetime | None = None
+    """The `upgradePolicy.restartedAt` that was taken."""
     started_at: datetime | None = None
     """When it was started."""
     expires_at: datetime | None = None

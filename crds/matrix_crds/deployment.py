@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from matrix_crds import patterns
 from matrix_crds.base import LenientModel, LocalReference, Model, Name, Resource, Status, list_map
@@ -179,6 +179,8 @@ class Rollout(Model):
 
     surge_percent: Annotated[int, Field(ge=0, le=100)] = 0
     """100: the new replica comes up beside the old one. 0: drain, then load (no second set of GPUs)."""
+    restarted_at: Annotated[AwareDatetime, Field(examples=["2026-01-31T12:00:00Z"])] | None = None
+    """Another time than before starts all replicas anew, one after the other; set by `matrix rollout restart`."""
 
 
 def _gpus_match(spec: ModelDeploymentSpec) -> bool:
@@ -259,6 +261,8 @@ class Replicas(LenientModel):
     """Those on their way up."""
     failing: int = 0
     """Those that do not come up."""
+    updated: int = 0
+    """Those that answer and run what the spec says."""
     display: str = ""
     """ready/desired, for a table."""
 

@@ -41,7 +41,9 @@ class ClusterReason(Documented):
     HEAD_NOT_READY = "HeadNotReady", "It waits for the head node"
     WORKERS_NOT_READY = "WorkersNotReady", "It waits for workers"
     SERVE_NOT_READY = "ServeNotReady", "It waits for Ray Serve"
+    GATEWAY_NOT_READY = "GatewayNotReady", "The cluster's one OpenAI endpoint does not answer yet, or does not any more"
     TEMPLATE_CHANGED = "TemplateChanged", "A change of the nodes is held back by spec.upgradePolicy"
+    ROLLING_OUT = "RollingOut", "The nodes are being made anew"
     INTERNAL_ERROR = "InternalError", "A fault of ours; the controller's log has the trace"
 
 
