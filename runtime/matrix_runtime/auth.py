@@ -11,10 +11,13 @@ from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from matrix_proto.errors import REASON_KEY, RETRYABLE_KEY, ErrorReason
+from matrix_runtime.errors import ApiError
 from matrix_runtime.tokens import TokenFile
 
 Rules = Mapping[str, tuple[TokenFile, ...]]
 """Path -> the tokens of which one must be presented; none: open to anyone."""
+RETRY_AFTER_SECONDS = 1
 
 
 class Gate:
@@ -31,38 +34,54 @@ class Gate:
         elif scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
         elif refusal := self._refusal(scope["path"], bearer(scope)):
-            await refuse(send, *refusal)
+            await refuse(send, refusal)
         else:
             await self._app(scope, receive, send)
 
-    def _refusal(self, path: str, presented: str) -> tuple[int, str] | None:
+    def _refusal(self, path: str, presented: str) -> ApiError | None:
         accepted = self._rules.get(path)
         if accepted == ():
             return None
         if not any(token.matches(presented) for token in accepted or self._all):
-            return 401, "a valid token is needed: send it as 'Authorization: Bearer <token>'"
-        return (404, f"{path} is not offered here") if accepted is None else None
+            message = "a valid token is needed: send it as 'Authorization: Bearer <token>'"
+            return ApiError(ErrorReason.UNAUTHENTICATED, message)
+        return ApiError(ErrorReason.NOT_OFFERED, f"{path} is not offered here") if accepted is None else None
+
+
+def header(scope: Scope, wanted: bytes) -> str:
+    """The first header of that (lower-case) name; "" without one."""
+    for name, value in scope["headers"]:
+        if name == wanted:
+            return bytes(value).decode("latin-1")
+    return ""
 
 
 def bearer(scope: Scope) -> str:
     """The bearer token of a request; "" without one."""
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            scheme, _, token = value.decode("latin-1").partition(" ")
-            return token.strip() if scheme.lower() == "bearer" else ""
-    return ""
+    scheme, _, token = header(scope, b"authorization").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def error_body(message: str, status: int) -> dict[str, object]:
+def error_body(message: str, status: int, param: str | None = None) -> dict[str, object]:
     """An error as OpenAI's API writes it."""
-    kinds = {401: "authentication_error", 404: "not_found_error", 500: "server_error", 503: "server_error"}
-    return {"error": {"message": message, "type": kinds.get(status, "invalid_request_error"), "param": None, "code": status}}
+    kinds = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+    kind = "server_error" if status >= 500 else kinds.get(status, "invalid_request_error")
+    return {"error": {"message": message, "type": kind, "param": param, "code": status}}
 
 
-async def refuse(send: Send, status: int, message: str) -> None:
+def reason_headers(reason: ErrorReason) -> list[tuple[bytes, bytes]]:
+    """What tells a caller, beside the body, why and whether to ask again."""
+    headers = [(REASON_KEY.encode(), reason.value.encode()), (RETRYABLE_KEY.encode(), b"1" if reason.retryable else b"0")]
+    if reason.http_status in (429, 503):
+        headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
+    return headers
+
+
+async def refuse(send: Send, error: ApiError) -> None:
     """Answers with an error instead of the app."""
-    body = json.dumps(error_body(message, status)).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    status = error.reason.http_status
+    body = json.dumps(error_body(error.message, status, error.param)).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *reason_headers(error.reason)]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -7,6 +7,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable, Generator
+from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -25,6 +26,15 @@ def listen(host: str, port: int) -> socket.socket:
     except BaseException:
         listener.close()
         raise
+    return listener
+
+
+def listen_unix(path: Path) -> socket.socket:
+    """A listening unix socket, in the place of one that is left from before."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    listener.listen(BACKLOG)
     return listener
 
 
@@ -61,8 +71,7 @@ class HttpServer:
         self._server = _Server(config)
         self._listener = listener
         self._task: asyncio.Task[None] | None = None
-        host, port = listener.getsockname()[:2]
-        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self.url = _url(listener)
 
     @property
     def running(self) -> bool:
@@ -83,3 +92,10 @@ class HttpServer:
         self._server.should_exit = True
         if self._task is not None:
             await self._task
+
+
+def _url(listener: socket.socket) -> str:
+    if listener.family == socket.AF_UNIX:
+        return f"unix:{listener.getsockname()}"
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

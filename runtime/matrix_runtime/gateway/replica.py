@@ -2,20 +2,71 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
+from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from matrix_client.directory_watch import DirectoryWatch
+from matrix_crds.base import LenientModel
+from matrix_proto.state import Gateway as Report
+from matrix_runtime.gateway.board import KnownBoard, look_over_http
+from matrix_runtime.gateway.gateway import Gateway
+from matrix_runtime.gateway.report import GatewayReporter
 from matrix_runtime.gateway.settings import GatewaySettings
+from matrix_runtime.tokens import CLIENT_TOKEN, RAY_TOKEN, TokenFile
+
+logger = logging.getLogger("ray.serve")
+
+
+class GatewayArguments(LenientModel):
+    """Those of mx-system that the gateway needs (see SystemArguments)."""
+
+    bind_host: str
+    state_url: str
+    directory_port: int
+    gateway_port: int
+    secrets_dir: str
 
 
 class GatewayReplica:
-    """The deployment's one replica."""
+    """The deployment's one replica. Its start can't fail: that would be final for Serve, and a port is free a moment later."""
 
     async def __init__(self, arguments: dict[str, Any]) -> None:  # type: ignore[misc]  # Ray awaits it
-        self._settings = GatewaySettings()
+        parsed = GatewayArguments.model_validate(arguments)
+        secrets = Path(parsed.secrets_dir)
+        token = TokenFile(secrets / CLIENT_TOKEN)
+        self._loop = asyncio.get_running_loop()
+        self._watch = DirectoryWatch(f"{parsed.bind_host}:{parsed.directory_port}", token.read, self._ring)
+        self._board = KnownBoard(self._watch, look_over_http(parsed.state_url, token))
+        reporter = GatewayReporter(parsed.state_url, TokenFile(secrets / RAY_TOKEN), Report(ready=False, message="starting"))
+        self._gateway = Gateway(parsed.bind_host, parsed.gateway_port, secrets, self._board, reporter.say)
+        self._tasks = [asyncio.create_task(work) for work in (self._watch.run(), reporter.run(), self._gateway.run())]
 
     def reconfigure(self, user_config: Any) -> None:
         """Never raises: Serve would kill a replica that runs."""
-        self._settings = GatewaySettings.model_validate(user_config or {})
+        try:
+            settings = GatewaySettings.model_validate(user_config or {})
+        except ValidationError as error:
+            logger.error("user_config is ignored: %s", error)
+            return
+        self._loop.call_soon_threadsafe(self._board.configure, settings)
 
     def check_health(self) -> None:
         """Raises when it must be started anew."""
+        if any(task.done() for task in self._tasks):
+            raise RuntimeError("the gateway has stopped")
+
+    async def __del__(self) -> None:
+        """Serve's hook for a graceful end."""
+        for task in self._tasks:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._gateway.stop()
+
+    def _ring(self) -> None:
+        self._board.ring()

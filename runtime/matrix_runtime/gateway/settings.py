@@ -14,6 +14,8 @@ class ServedModel(LenientModel):
     application: str
     """mx-md-<ModelDeployment name>: whose replicas answer."""
     policy: RoutingPolicy = RoutingPolicy.LEAST_LOADED
+    replicas: int | None = None
+    """How many are wanted; with 0 requests are refused at once. None: not told, so one may come."""
 
 
 class GatewaySettings(LenientModel):
