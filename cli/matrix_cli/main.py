@@ -14,16 +14,24 @@ from matrix_cli.settings import common_options, write_options
 ENTRIES = {
     "up": Entry("Run", "matrix_cli.commands.up", "Apply manifests and wait until everything is ready."),
     "down": Entry("Run", "matrix_cli.commands.down", "Delete objects and wait until nothing of them is left."),
-    "chat": Entry("Run", "matrix_cli.commands.chat", "Ask a model and print its answer."),
+    "chat": Entry("Run", "matrix_cli.commands.chat", "Talk with a model."),
     "get": Entry("Look", "matrix_cli.commands.get", "List objects."),
     "describe": Entry("Look", "matrix_cli.commands.describe", "Show everything that is known about an object."),
     "why": Entry("Look", "matrix_cli.commands.why", "Say in plain words why an object is not ready, and what to do."),
     "events": Entry("Look", "matrix_cli.commands.events", "Show what happened."),
     "logs": Entry("Look", "matrix_cli.commands.logs", "Show the logs of an object or of the controller."),
+    "explain": Entry("Look", "matrix_cli.commands.explain", "Say what a kind or a field is."),
+    "doctor": Entry("Look", "matrix_cli.commands.doctor", "Look for what is wrong with this machine, and say what to do."),
     "apply": Entry("Change", "matrix_cli.commands.apply", "Create or change what manifests declare, without waiting."),
+    "diff": Entry("Change", "matrix_cli.commands.diff", "Show what applying manifests would change."),
+    "scale": Entry("Change", "matrix_cli.commands.scale", "Change how many replicas a model has."),
+    "rollout": Entry("Change", "matrix_cli.commands.rollout", "Restart what runs, or follow a change until it has arrived."),
     "delete": Entry("Change", "matrix_cli.commands.delete", "Delete objects."),
     "wait": Entry("Change", "matrix_cli.commands.wait", "Wait until objects are as wanted."),
-    "controller": Entry("Change", "matrix_cli.commands.controller", "Run, look at or stop the controller."),
+    "env": Entry("Connect", "matrix_cli.commands.env", "Print the variables that OpenAI's clients read."),
+    "keys": Entry("Connect", "matrix_cli.commands.keys", "Issue, list and revoke keys for a cluster's endpoint."),
+    "completion": Entry("Set up", "matrix_cli.commands.completion", "Print the script that completes commands in your shell."),
+    "controller": Entry("Set up", "matrix_cli.commands.controller", "Run, look at or stop the controller."),
 }
 
 

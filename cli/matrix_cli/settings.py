@@ -54,12 +54,21 @@ def _store(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
 
 def common_options() -> list[click.Parameter]:
     """Fresh copies of the common options."""
+    place: dict[str, Any] = {"expose_value": False, "callback": _store}
     return [
-        click.Option(["-n", "--namespace"], metavar="NAME", expose_value=False, callback=_store, help="The namespace (default: default)."),
-        click.Option(["--context"], metavar="NAME", expose_value=False, callback=_store, help="Where the objects live (default: local)."),
-        click.Option(["--home"], metavar="DIR", expose_value=False, callback=_store, help="The state directory (default: $MATRIX_HOME)."),
-        click.Option(["--debug"], is_flag=True, expose_value=False, callback=_store, help="Show the trace of an error."),
+        click.Option(["-n", "--namespace"], metavar="NAME", shell_complete=_namespaces, help="The namespace (default: default).", **place),
+        click.Option(["--context"], metavar="NAME", help="Where the objects live (default: local).", **place),
+        click.Option(
+            ["--home"], metavar="DIR", type=click.Path(file_okay=False), help="The state directory (default: $MATRIX_HOME).", **place
+        ),
+        click.Option(["--debug"], is_flag=True, help="Show the trace of an error.", **place),
     ]
+
+
+def _namespaces(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    from matrix_cli.completing import namespaces  # which needs this module
+
+    return namespaces(ctx, parameter, incomplete)
 
 
 class Command(click.Command):

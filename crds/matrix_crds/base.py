@@ -64,15 +64,25 @@ class ObjectMeta(LenientModel):
     """metav1.ObjectMeta, as far as we use it. Everything below `annotations` is set by the store."""
 
     name: Name
+    """The object's name, unique among its kind in the namespace."""
     namespace: Namespace = DEFAULT_NAMESPACE
+    """The namespace that it lives in; references are to the same one."""
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=64)
+    """Short words of the user's own, to find objects by."""
     annotations: dict[LabelKey, AnnotationValue] = Field(default_factory=dict, max_length=64)
+    """Anything that the user wants to keep with the object."""
     uid: str = ""
+    """Tells the object from any other that ever had its name. Set by the store, as is everything below."""
     generation: int = 0
+    """Counts the changes of the spec."""
     resource_version: str = ""
+    """Changes with each write."""
     creation_timestamp: datetime | None = None
+    """When it was created."""
     deletion_timestamp: datetime | None = None
+    """When it was asked to go."""
     finalizers: tuple[str, ...] = ()
+    """What must be done before it goes."""
 
 
 class ConditionStatus(StrEnum):

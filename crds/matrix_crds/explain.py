@@ -64,7 +64,7 @@ def _pattern(context: dict[str, Any], given: object) -> str:
 
 def _choice(context: dict[str, Any], given: object) -> str:
     allowed = re.findall(r"'([^']*)'", context["expected"])
-    near = _nearest(given, allowed) if isinstance(given, str) else None
+    near = nearest(given, allowed) if isinstance(given, str) else None
     return f"must be one of {', '.join(allowed)}, got {describe(given)}" + (f"; did you mean {near}?" if near else "")
 
 
@@ -96,6 +96,7 @@ _WORDS: dict[str, Callable[[dict[str, Any], object], str]] = {
     "too_long": _entries,
     "quantity_float": _got("must not be a fraction; put it in quotes or use a suffix (500m, 1536Mi)"),
     "datetime_type": _got("must be a time such as 2026-01-31T12:00:00Z"),
+    "timezone_aware": _got("must be a time with its zone, such as 2026-01-31T12:00:00Z"),
     "datetime_parsing": _got("must be a time such as 2026-01-31T12:00:00Z"),
     "datetime_from_date_parsing": _got("must be a time such as 2026-01-31T12:00:00Z"),
 }
@@ -110,13 +111,13 @@ def _unknown_field(location: Location, model: type[Model]) -> str:
 def unknown_field(location: Location, known: list[str]) -> str:
     """What to say of a field that does not exist, given those that do."""
     place = path_text(location[:-1]) or "the manifest"
-    near = _nearest(str(location[-1]), known)
+    near = nearest(str(location[-1]), known)
     if near:
         return f"is not a field of {place}; did you mean {near}?"
     return f"is not a field of {place}; " + (f"its fields are {', '.join(known)}" if known else "it has no fields")
 
 
-def _nearest(text: str, known: list[str]) -> str | None:
+def nearest(text: str, known: list[str]) -> str | None:
     """The known name that was probably meant; case and underscores do not count."""
     bare = {name.lower(): name for name in reversed(known)}
     near = difflib.get_close_matches(text.lower().replace("_", "").replace("-", ""), bare, n=1, cutoff=0.7)

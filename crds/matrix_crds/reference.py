@@ -75,26 +75,27 @@ def _fields(schema: Schema) -> Iterator[str]:
 
 def _field_rows(schema: Schema, prefix: str) -> Iterator[tuple[str, ...]]:
     for name, node in schema.get("properties", {}).items():
-        yield (f"`{prefix}{name}`", _type(node), _default(name, node, schema), node.get("description", ""))
+        yield (f"`{prefix}{name}`", type_text(node), default_text(name, node, schema), node.get("description", ""))
         yield from _field_rows(node, f"{prefix}{name}.")
         yield from _field_rows(node.get("items", {}), f"{prefix}{name}[].")
 
 
-def _default(name: str, node: Schema, owner: Schema) -> str:
+def default_text(name: str, node: Schema, owner: Schema) -> str:
+    """The default in words; "" if there is none."""
     if name in owner.get("required", ()):
         return "required"
     default = node.get("default")
     return "" if default in (None, {}, []) else f"`{json.dumps(default)}`"
 
 
-def _type(node: Schema) -> str:
+def type_text(node: Schema) -> str:
     """The type with its bounds, in words."""
     if "enum" in node:
         return ", ".join(f"`{value}`" for value in node["enum"])
     if node.get("type") == "array":
-        return f"list of {_type(node['items'])}{_most(node, 'maxItems', 'entries')}"
+        return f"list of {type_text(node['items'])}{_most(node, 'maxItems', 'entries')}"
     if "additionalProperties" in node:
-        return f"mapping to {_type(node['additionalProperties'])}{_most(node, 'maxProperties', 'entries')}"
+        return f"mapping to {type_text(node['additionalProperties'])}{_most(node, 'maxProperties', 'entries')}"
     if node.get("type") in ("integer", "number"):
         return f"{node['type']}{_range(node)}"
     if node.get("format") == "date-time":

@@ -31,10 +31,10 @@ _DROPPED = ("$defs", "title", "examples", "additionalProperties", "propertyNames
 
 def root_schema(model: type[Model]) -> Schema:
     """openAPIV3Schema of a kind."""
-    spec, status = (_structural(_model_of(model.model_fields[part])) for part in ("spec", "status"))
+    spec, status = (structural(_model_of(model.model_fields[part])) for part in ("spec", "status"))
     root: Schema = {
         "type": "object",
-        "description": _one_line(model.__doc__ or ""),
+        "description": one_line(model.__doc__ or ""),
         "properties": {
             "apiVersion": {"type": "string", "maxLength": 253},
             "kind": {"type": "string", "maxLength": 63},
@@ -99,7 +99,8 @@ def _immutable(rule: Immutable) -> Schema:
     return {"rule": rule.cel, "message": rule.message, "fieldPath": f".{rule.field}"}
 
 
-def _structural(model: type[Model]) -> Schema:
+def structural(model: type[Model]) -> Schema:
+    """The schema of a model, with everything inside it."""
     json = model.model_json_schema(by_alias=True, schema_generator=_Generator)
     definitions = json.get("$defs", {})
     return _node(json, definitions)
@@ -112,7 +113,7 @@ def _node(json: Schema, definitions: dict[str, Schema]) -> Schema:
     if node.get("default", ...) is None:
         del node["default"]
     if "description" in node:
-        node["description"] = _one_line(node["description"])
+        node["description"] = one_line(node["description"])
     if not node.get("properties", True):
         del node["properties"]
     if "properties" in node:
@@ -173,5 +174,6 @@ def _bounded(node: Schema) -> Schema:
     return node
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """Without its line breaks."""
     return " ".join(text.split())

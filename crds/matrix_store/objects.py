@@ -54,6 +54,12 @@ class Objects:
         with self._connection.write(durable=True, keep=not dry_run):
             return [self._apply(manifest, validate) for manifest in manifests]
 
+    def write_spec(self, key: ObjectKey, spec: Raw, *, resource_version: str) -> StoredObject:
+        validate = self._validator()
+        with self._connection.write(durable=True):
+            old = self._at(key, resource_version)
+            return self._apply({**old.raw, "spec": spec}, validate)[0]
+
     def write_status(self, key: ObjectKey, status: Raw, *, resource_version: str) -> StoredObject:
         # Not durable: after a power cut the controller looks again, and writes the same again.
         with self._connection.write(durable=False):

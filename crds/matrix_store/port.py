@@ -125,6 +125,11 @@ class Store(Protocol):
         """`apply` for all of a file, in its order: all of them or none. (A store without transactions tries all with `dry_run` first.)"""
         ...
 
+    async def write_spec(self, key: ObjectKey, spec: Raw, *, resource_version: str) -> StoredObject:
+        """Replace the spec and nothing else; validated as `apply` does. Raises ManifestError; Conflict if the object is no longer at
+        `resource_version`, or is being deleted; NotFound."""
+        ...
+
     async def write_status(self, key: ObjectKey, status: Raw, *, resource_version: str) -> StoredObject:
         """Replace the status. Raises Conflict if the object is no longer at `resource_version`, NotFound."""
         ...

@@ -79,6 +79,9 @@ class SqliteStore:
     async def apply_all(self, manifests: Sequence[Raw], *, dry_run: bool = False) -> Sequence[tuple[StoredObject, ApplyResult]]:
         return await self._change(self._database.objects.apply_all, manifests, dry_run=dry_run)
 
+    async def write_spec(self, key: ObjectKey, spec: Raw, *, resource_version: str) -> StoredObject:
+        return await self._change(self._database.objects.write_spec, key, spec, resource_version=resource_version)
+
     async def write_status(self, key: ObjectKey, status: Raw, *, resource_version: str) -> StoredObject:
         return await self._change(self._database.objects.write_status, key, status, resource_version=resource_version)
 

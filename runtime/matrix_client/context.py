@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,6 +12,7 @@ from matrix_client.errors import NotReady, UsageError
 from matrix_store.port import Store, StoredObject
 
 if TYPE_CHECKING:
+    from matrix_proto.keys import ApiKeys
     from matrix_store.home import Home
 
 LOCAL = "local"
@@ -24,6 +27,14 @@ class Context(Protocol):
 
     def client_token(self, cluster: StoredObject) -> str:
         """The token that the cluster's replicas ask for. Raises NotReady."""
+        ...
+
+    async def read_keys(self, cluster: StoredObject) -> ApiKeys:
+        """The keys that were issued for the cluster's gateway. Raises NotReady, KeysUnreadable."""
+        ...
+
+    async def change_keys(self, cluster: StoredObject, change: Callable[[ApiKeys], ApiKeys]) -> ApiKeys:
+        """Let `change` work on them, with other writers kept out, and store them. Raises what it raises, NotReady, KeysUnreadable."""
         ...
 
     async def refuse_elsewhere(self) -> None:
@@ -58,6 +69,16 @@ class LocalContext:
         except OSError as error:
             message = f"its client token can't be read ({path}: {error.strerror}); see `matrix why {cluster.key}`"
             raise NotReady(cluster.key, "", message) from error
+
+    async def read_keys(self, cluster: StoredObject) -> ApiKeys:
+        from matrix_client.api_keys import KeysFile
+
+        return await asyncio.to_thread(KeysFile.of(self.home, cluster).read)
+
+    async def change_keys(self, cluster: StoredObject, change: Callable[[ApiKeys], ApiKeys]) -> ApiKeys:
+        from matrix_client.api_keys import KeysFile
+
+        return await asyncio.to_thread(KeysFile.of(self.home, cluster).change, change)
 
     async def refuse_elsewhere(self) -> None:
         from matrix_client.controller import refuse_elsewhere

@@ -22,7 +22,15 @@ class Deleted:
         return "deletion"
 
 
-Goal = ConditionIs | Deleted
+@dataclass(frozen=True)
+class RolledOut:
+    """What runs is what the spec says, and all of it answers."""
+
+    def __str__(self) -> str:
+        return "rolled out"
+
+
+Goal = ConditionIs | Deleted | RolledOut
 
 
 def parse(text: str) -> Goal:

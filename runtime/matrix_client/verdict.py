@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 
@@ -39,6 +39,15 @@ NEEDS_USER: Mapping[str, frozenset[str]] = {
     ),
 }
 """Reasons that stay until the user changes something: waiting on would be waiting for nothing."""
+
+
+ROLLED_OUT: Mapping[str, tuple[str, ...]] = {
+    "MatrixCluster": ("UpToDate", "Ready"),
+    "ModelDeployment": ("UpToDate", "ReplicasReady"),
+}
+"""The conditions that say that a change of the spec has arrived, by kind."""
+HELD_BACK = frozenset({ClusterReason.TEMPLATE_CHANGED})
+"""Reasons of UpToDate=False that stay until the user asks for the change."""
 
 
 class State(Enum):
@@ -91,6 +100,21 @@ def judge(stored: StoredObject, type_: str, wanted: str, others: Mapping[ObjectK
         if reason == DeploymentReason.CLUSTER_NOT_READY
         else Verdict(State.WAITING, reason, message, since)
     )
+
+
+def judge_rollout(stored: StoredObject, others: Mapping[ObjectKey, StoredObject]) -> Verdict:
+    """How far what runs is from what the spec says: up to date first, then all of it answering."""
+    for type_ in ROLLED_OUT[stored.key.kind]:
+        verdict = judge(stored, type_, "True", others)
+        if verdict.reason in HELD_BACK:
+            return replace(verdict, state=State.STUCK)
+        if verdict.state is not State.DONE:
+            return verdict
+    replicas = stored.raw["status"].get("replicas") or {}
+    too_many = int(replicas.get("ready", 0)) - int(replicas.get("desired", 0))
+    if too_many > 0:
+        return Verdict(State.WAITING, DeploymentReason.ROLLING_OUT, f"{too_many} too many; they finish their requests and go")
+    return verdict
 
 
 def _blocked_by_cluster(stored: StoredObject, others: Mapping[ObjectKey, StoredObject]) -> Verdict:

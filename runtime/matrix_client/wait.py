@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from matrix_client.errors import NeedsUser, ObjectGone, WaitTimeout
-from matrix_client.goals import Deleted, Goal
+from matrix_client.goals import Deleted, Goal, RolledOut
 from matrix_client.mirror import Mirror, mirroring
-from matrix_client.verdict import State, Verdict, condition, judge, moment
+from matrix_client.verdict import State, Verdict, condition, judge, judge_rollout, moment
 from matrix_crds.keys import ObjectKey
 from matrix_store.errors import NotFound
 from matrix_store.port import Store, StoredObject
@@ -83,6 +83,8 @@ class _Watcher:
             return _judge_deletion(stored, self._uid)
         if stored is None or stored.uid != self._uid or stored.deleting:
             raise ObjectGone(f"{self.key} was deleted while it was waited for")
+        if isinstance(self.goal, RolledOut):
+            return judge_rollout(stored, mirror.objects)
         return judge(stored, self.goal.type, self.goal.status, mirror.objects)
 
     def _give_up_when_stuck(self, progress: Progress, now: float) -> None:

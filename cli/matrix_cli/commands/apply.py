@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from matrix_cli.settings import Command, Settings, pass_settings
 from matrix_client.context import LocalContext
 
+if TYPE_CHECKING:
+    from matrix_crds.loading import Manifest
+
+FILE = click.Path(path_type=Path, allow_dash=True)
+
 
 @click.command(cls=Command)
-@click.argument("files", metavar="[FILE...]", nargs=-1, type=click.Path(path_type=Path))
-@click.option("-f", "--filename", "more", metavar="FILE", multiple=True, type=click.Path(path_type=Path), help="A manifest; `-` is stdin.")
-@click.option("--dry-run", is_flag=True, help="Check everything and change nothing.")
+@click.argument("files", metavar="[FILE...]", nargs=-1, type=FILE)
+@click.option("-f", "--filename", "more", metavar="FILE", multiple=True, type=FILE, help="A manifest; `-` is stdin.")
+@click.option("--dry-run", is_flag=True, help="Check everything, show what would change, and change nothing.")
 @pass_settings
 def apply(settings: Settings, files: tuple[Path, ...], more: tuple[Path, ...], dry_run: bool) -> None:
     """Create or change what manifests declare, without waiting.
@@ -27,10 +33,22 @@ def apply(settings: Settings, files: tuple[Path, ...], more: tuple[Path, ...], d
         from matrix_client.manifests import apply_manifests, read_manifests
 
         manifests = read_manifests([*files, *more])
+        if dry_run:
+            return await _show(context, manifests, settings.namespace)
         await context.refuse_elsewhere()
-        for stored, result in await apply_manifests(await context.store(), manifests, settings.namespace, dry_run=dry_run):
-            click.echo(f"{stored.key} {result}{' (dry run)' if dry_run else ''}")
-        if not dry_run:
-            await context.ensure_controller()
+        for stored, result in await apply_manifests(await context.store(), manifests, settings.namespace):
+            click.echo(f"{stored.key} {result}")
+        await context.ensure_controller()
+        return None
 
     settings.run(work)
+
+
+async def _show(context: LocalContext, manifests: list[Manifest], namespace: str) -> None:
+    from matrix_cli.differences import coloured
+    from matrix_cli.previewing import preview
+
+    for found in await preview(await context.store(), manifests, namespace):
+        click.echo(f"{found.key} {found.result} (dry run)")
+        if found.before is not None:
+            click.echo("".join(f"{line}\n" for line in coloured(found.lines)), nl=False)

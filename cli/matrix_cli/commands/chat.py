@@ -1,68 +1,114 @@
-"""`matrix chat`: ask a model."""
+"""`matrix chat`: ask a model, or talk with it."""
 
 from __future__ import annotations
 
 import json
 import sys
-import time
-from typing import Any
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from matrix_cli import completing
+from matrix_cli.conversation import Conversation, Message, Meter
 from matrix_cli.settings import Command, Settings, pass_settings
 from matrix_cli.times import Duration
 from matrix_client.context import LocalContext
 
+if TYPE_CHECKING:
+    from matrix_client.answers import ChatDelta
+    from matrix_client.async_client import AsyncMatrix
+
+USAGE = {"include_usage": True}
+"""Asks for the model's own count of tokens, in the last piece."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How to ask: for each wait at most `timeout` seconds, with OpenAI's `params`."""
+
+    timeout: float
+    params: dict[str, Any]
+
 
 @click.command(cls=Command)
-@click.argument("model")
-@click.argument("text")
-@click.option("--system", metavar="TEXT", help="The system message.")
+@click.argument("model", shell_complete=completing.models)
+@click.argument("text", required=False)
+@click.option("--system", metavar="TEXT", default="", help="The system message.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="At most so many tokens.")
 @click.option("--temperature", type=click.FloatRange(min=0), help="0 for the same answer every time.")
 @click.option("--seed", type=int, help="Of the sampling.")
 @click.option("--timeout", type=Duration(), default="10m", show_default=True, help="How long to wait for each piece; then exit code 4.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole answer as OpenAI's JSON.")
 @pass_settings
-def chat(settings: Settings, /, model: str, text: str, system: str | None, timeout: float, as_json: bool, **params: Any) -> None:
-    """Ask a model and print its answer.
+def chat(settings: Settings, /, model: str, text: str | None, system: str, timeout: float, as_json: bool, **params: Any) -> None:
+    """Talk with a model.
 
-    MODEL is the served name; TEXT the question, `-` to read it from stdin. Tokens, seconds and tokens/s go to stderr.
+    MODEL is the served name. With TEXT (or `-` for stdin) it answers once; without, on a terminal, you talk with it. Tokens, seconds and
+    tokens/s go to stderr.
     """
-    question = sys.stdin.read() if text == "-" else text
-    messages = ([{"role": "system", "content": system}] if system else []) + [{"role": "user", "content": question}]
-    given = {name: value for name, value in params.items() if value is not None}
-
-    async def work(context: LocalContext) -> None:
-        from matrix_client.async_client import AsyncMatrix
-
-        async with AsyncMatrix(context, namespace=settings.namespace) as matrix:
-            if as_json:
-                click.echo(json.dumps((await matrix.chat(model, messages, timeout=timeout, **given)).raw, ensure_ascii=False))
-            else:
-                await _stream(matrix, model, messages, timeout, given)
-
-    settings.run(work)
+    manner = Manner(timeout, {name: value for name, value in params.items() if value is not None})
+    conversation = Conversation(model, system)
+    if text is None and sys.stdin.isatty():
+        _refuse_without_a_terminal(as_json)
+        _talk(settings, conversation, manner)
+        return
+    conversation.say("user", _question(text))
+    settings.run(lambda context: _ask_once(context, settings.namespace, conversation, manner, as_json))
 
 
-async def _stream(matrix: Any, model: str, messages: list[dict[str, Any]], timeout: float, params: dict[str, Any]) -> None:
-    answer = await matrix.chat(model, messages, stream=True, timeout=timeout, stream_options={"include_usage": True}, **params)
-    begun, pieces = time.monotonic(), 0
-    first: float | None = None
-    usage: dict[str, Any] = {}
+def _question(text: str | None) -> str:
+    question = sys.stdin.read() if text in (None, "-") else str(text)
+    if not question.strip():
+        raise click.UsageError("there is nothing to ask: give TEXT, or a text on stdin", click.get_current_context())
+    return question
+
+
+def _refuse_without_a_terminal(as_json: bool) -> None:
+    if as_json or not sys.stdout.isatty():
+        raise click.UsageError("TEXT is missing: without it one talks on a terminal, as text", click.get_current_context())
+
+
+async def _ask_once(context: LocalContext, namespace: str, conversation: Conversation, manner: Manner, as_json: bool) -> None:
+    from matrix_client.async_client import AsyncMatrix
+
+    async with AsyncMatrix(context, namespace=namespace) as matrix:
+        if as_json:
+            answer = await matrix.chat(conversation.model, conversation.messages, timeout=manner.timeout, **manner.params)
+            click.echo(json.dumps(answer.raw, ensure_ascii=False))
+        else:
+            await _stream(matrix, conversation, manner)
+
+
+async def _stream(matrix: AsyncMatrix, conversation: Conversation, manner: Manner) -> None:
+    meter = Meter()
+    answer = await matrix.chat(
+        conversation.model, conversation.messages, stream=True, timeout=manner.timeout, stream_options=USAGE, **manner.params
+    )
     async for delta in answer:
-        usage = delta.raw.get("usage") or usage
-        if delta.text:
-            first = first or time.monotonic()
-            pieces += 1
-            click.echo(delta.text, nl=False)
-    end = time.monotonic()
+        click.echo(meter.take(delta), nl=False)
     click.echo()
-    tokens = int(usage.get("completion_tokens") or pieces)
-    click.echo(click.style(figures(tokens, begun, first or end, end), dim=True), err=True)
+    click.echo(click.style(str(meter), dim=True), err=True)
 
 
-def figures(tokens: int, begun: float, first: float, end: float) -> str:
-    """Tokens, seconds and tokens/s of an answer, from three moments in seconds. The speed is that of decoding: without the first token."""
-    text = f"{tokens} tokens in {end - begun:.2f} s, first after {first - begun:.2f} s"
-    return f"{text}, {(tokens - 1) / (end - first):.1f} tokens/s" if tokens > 1 and end > first else text
+def _talk(settings: Settings, conversation: Conversation, manner: Manner) -> None:
+    from matrix_cli.repl import Repl, terminal_reader
+    from matrix_client.context import open_context
+    from matrix_client.sync_client import Matrix
+
+    settings.run(lambda context: _refuse_unknown(context, settings.namespace, conversation.model))
+    context = open_context(settings.context, settings.home)
+    with Matrix(context, namespace=settings.namespace) as matrix, terminal_reader(context.home.root / "chat-history") as read:
+
+        def ask(messages: list[Message]) -> Generator[ChatDelta, None, None]:
+            yield from matrix.chat(conversation.model, messages, stream=True, timeout=manner.timeout, stream_options=USAGE, **manner.params)
+
+        Repl(conversation, ask, read).run()
+
+
+async def _refuse_unknown(context: LocalContext, namespace: str, model: str) -> None:
+    """Before the first question rather than after it. Raises NotFound."""
+    from matrix_client.endpoints import pick
+
+    pick(await (await context.store()).list("ModelDeployment", namespace), model)

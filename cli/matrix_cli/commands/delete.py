@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
+from matrix_cli import completing
 from matrix_cli.references import read_keys
 from matrix_cli.settings import Command, Settings, pass_settings
 from matrix_client.context import LocalContext
 
 
 @click.command(cls=Command)
-@click.argument("references", metavar="KIND/NAME...", nargs=-1, required=True)
+@click.argument("references", metavar="KIND/NAME...", nargs=-1, required=True, shell_complete=completing.objects)
 @pass_settings
 def delete(settings: Settings, references: tuple[str, ...]) -> None:
     """Delete objects.

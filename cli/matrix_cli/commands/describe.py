@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from matrix_cli import completing
 from matrix_cli.commands.events import event_record
 from matrix_cli.formats import print_raw, yaml_text
 from matrix_cli.references import Selection, read_keys
@@ -22,7 +23,7 @@ from matrix_store.port import Event, Raw, Store, StoredObject
 
 
 @click.command(cls=Command)
-@click.argument("references", metavar="KIND/NAME...", nargs=-1, required=True)
+@click.argument("references", metavar="KIND/NAME...", nargs=-1, required=True, shell_complete=completing.objects)
 @click.option("-o", "--output", type=click.Choice(["text", "json", "yaml"]), default="text", help="text, json or yaml.")
 @pass_settings
 def describe(settings: Settings, references: tuple[str, ...], output: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from matrix_cli import completing
 from matrix_cli.references import read_keys
 from matrix_cli.settings import Command, Settings, pass_settings
 from matrix_cli.times import Duration, span
@@ -20,7 +21,7 @@ from matrix_store.errors import NotFound
 
 
 @click.command(cls=Command)
-@click.argument("targets", metavar="FILE|KIND/NAME...", nargs=-1, required=True)
+@click.argument("targets", metavar="FILE|KIND/NAME...", nargs=-1, required=True, shell_complete=completing.objects_and_files)
 @click.option("--timeout", type=Duration(), default="5m", show_default=True, help="How long to wait; then exit code 4.")
 @output_option
 @pass_settings

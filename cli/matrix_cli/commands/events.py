@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from matrix_cli import completing
 from matrix_cli.references import read_keys
 from matrix_cli.settings import Command, Settings, pass_settings
 from matrix_cli.tables import print_table
@@ -22,7 +23,7 @@ HEADERS = ("LAST", "TYPE", "REASON", "OBJECT", "MESSAGE")
 
 
 @click.command(cls=Command)
-@click.argument("references", metavar="[KIND/NAME]...", nargs=-1)
+@click.argument("references", metavar="[KIND/NAME]...", nargs=-1, shell_complete=completing.objects)
 @click.option("-w", "--watch", is_flag=True, help="Go on, and show new ones as they come.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="table, or json: one object per line.")
 @pass_settings

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import click
 
+from matrix_cli import completing
 from matrix_cli.columns import flexible_column, headers_of, row_of
 from matrix_cli.formats import print_objects
 from matrix_cli.references import Selection, read_selections
@@ -19,7 +20,7 @@ from matrix_store.port import Store, StoredObject
 
 
 @click.command(cls=Command)
-@click.argument("words", metavar="[KIND[/NAME]]...", nargs=-1)
+@click.argument("words", metavar="[KIND[/NAME]]...", nargs=-1, shell_complete=completing.objects_and_kinds)
 @click.option("-o", "--output", type=click.Choice(["table", "wide", "json", "yaml", "name"]), default="table", help="wide adds columns.")
 @click.option("-w", "--watch", is_flag=True, help="Go on, and show each object again when it changes.")
 @click.option("-A", "--all-namespaces", is_flag=True, help="Of every namespace.")

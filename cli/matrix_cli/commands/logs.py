@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from matrix_cli import completing
 from matrix_cli.follow import Tail
 from matrix_cli.references import Selection, read_keys
 from matrix_cli.settings import Command, Settings, pass_settings
@@ -24,7 +25,7 @@ POLL_SECONDS = 0.25
 
 
 @click.command(cls=Command)
-@click.argument("subject", metavar="KIND/NAME|controller")
+@click.argument("subject", metavar="KIND/NAME|controller", shell_complete=completing.objects_and_controller)
 @click.option("-c", "--component", metavar="NAME", help="Only this one, or those whose names contain it; `--list` names them.")
 @click.option("--list", "only_list", is_flag=True, help="Only name the components and their files.")
 @click.option("-f", "--follow", is_flag=True, help="Go on as more is written.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from matrix_cli import completing
 from matrix_cli.references import read_keys
 from matrix_cli.settings import Command, Settings, pass_settings
 from matrix_cli.times import Duration
@@ -13,7 +14,7 @@ from matrix_client.context import LocalContext
 
 
 @click.command(cls=Command)
-@click.argument("references", metavar="KIND/NAME...", nargs=-1, required=True)
+@click.argument("references", metavar="KIND/NAME...", nargs=-1, required=True, shell_complete=completing.objects)
 @click.option(
     "--for", "goal", metavar="GOAL", default="condition=Ready", show_default=True, help="condition=TYPE, condition=TYPE=False, or delete."
 )

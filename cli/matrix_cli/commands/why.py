@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import click
 
-from matrix_cli import causes
+from matrix_cli import causes, completing
 from matrix_cli.exits import Exit
 from matrix_cli.local_backend import orphaned_rays
 from matrix_cli.references import read_keys
@@ -24,7 +24,7 @@ from matrix_store.port import StoredObject
 
 
 @click.command(cls=Command)
-@click.argument("references", metavar="KIND/NAME", nargs=-1, required=True)
+@click.argument("references", metavar="KIND/NAME", nargs=-1, required=True, shell_complete=completing.objects)
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="text or json.")
 @click.pass_context
 def why(ctx: click.Context, references: tuple[str, ...], output: str) -> None:

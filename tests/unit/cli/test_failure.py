@@ -34,7 +34,7 @@ TABLE: list[tuple[BaseException, Exit]] = [
     (store.Conflict("changed"), Exit.FAILED),
     (client.NeedsUser(LAB, "PortTaken", "port 1"), Exit.FAILED),
     (client.Unreachable("nobody"), Exit.FAILED),
-    (client.Refused("no", 400), Exit.FAILED),
+    (client.Refused("no"), Exit.FAILED),
     (Interrupted("goes on"), Exit.INTERRUPTED),
     (KeyboardInterrupt(), Exit.INTERRUPTED),
     (RuntimeError("what"), Exit.FAILED),

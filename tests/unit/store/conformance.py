@@ -157,6 +157,37 @@ class StoreConformance:
 
         run(body())
 
+    # -- spec
+
+    def test_a_spec_is_replaced_alone(self) -> None:
+        async def body() -> None:
+            async with self.open_store() as store:
+                made, _ = await store.apply(manifest(labels={"a": "b"}))
+                reported = await store.write_status(key(), {"summary": "up"}, resource_version=made.resource_version)
+                spec = manifest(cpu="3")["spec"]
+                changed = await store.write_spec(key(), spec, resource_version=reported.resource_version)
+                assert changed == await store.get(key())
+                assert (changed.generation, changed.raw["spec"]) == (2, (await store.apply(manifest(cpu="3"), dry_run=True))[0].raw["spec"])
+                assert (changed.raw["status"], changed.raw["metadata"]["labels"]) == ({"summary": "up"}, {"a": "b"})
+                assert await store.write_spec(key(), spec, resource_version=changed.resource_version) == changed
+
+        run(body())
+
+    def test_a_spec_for_another_version_is_a_conflict(self) -> None:
+        async def body() -> None:
+            async with self.open_store() as store:
+                made, _ = await store.apply(manifest())
+                changed, _ = await store.apply(manifest(cpu="3"))
+                with pytest.raises(Conflict, match="look again"):
+                    await store.write_spec(key(), manifest(cpu="4")["spec"], resource_version=made.resource_version)
+                with pytest.raises(NotFound):
+                    await store.write_spec(key("other"), manifest()["spec"], resource_version="1")
+                with pytest.raises(self.refusal):
+                    await store.write_spec(key(), "no spec", resource_version=changed.resource_version)  # type: ignore[arg-type]
+                assert await store.get(key()) == changed
+
+        run(body())
+
     # -- status
 
     def test_a_status_for_another_version_is_a_conflict(self) -> None:

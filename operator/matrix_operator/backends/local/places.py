@@ -66,6 +66,12 @@ def session_directory(directory: Path) -> Path | None:
     return session.resolve() if session.is_dir() else None
 
 
+def temporary_directories() -> list[Path]:
+    """Those of this user's clusters, wherever they could have been made."""
+    found = (path for base in _bases() for path in base.glob(f"mx-*-{_user()[:8]}"))
+    return sorted(path for path in found if path.is_dir() and not path.is_symlink() and path.stat().st_uid == os.geteuid())
+
+
 def _bases() -> tuple[Path, ...]:
     return tuple(dict.fromkeys((Path("/tmp"), Path(tempfile.gettempdir()))))
 

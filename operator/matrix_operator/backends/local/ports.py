@@ -14,8 +14,8 @@ from matrix_operator.backends.local.journal import Ports
 from matrix_operator.backends.port import BackendRefusal
 
 LOOPBACK = "127.0.0.1"
-_RANGE = range(20_000, 32_000)
-"""Below the range that Linux takes outgoing connections' ports from (32768 and up)."""
+PORT_RANGE = range(20_000, 32_000)
+"""From which ports are chosen: below the range that Linux takes outgoing connections' ports from (32768 and up)."""
 
 
 def choose_ports(uid: str, reserved: Iterable[int], free: Callable[[int], bool]) -> Ports:
@@ -25,7 +25,9 @@ def choose_ports(uid: str, reserved: Iterable[int], free: Callable[[int], bool])
     fit = (port for port in _candidates(uid) if port not in taken and free(port))
     chosen = [port for port, _ in zip(fit, Ports.model_fields, strict=False)]
     if len(chosen) < len(Ports.model_fields):
-        message = f"no free port on {LOOPBACK} between {_RANGE.start} and {_RANGE.stop - 1}; end what holds them (ss -tlnp shows it)"
+        message = (
+            f"no free port on {LOOPBACK} between {PORT_RANGE.start} and {PORT_RANGE.stop - 1}; end what holds them (ss -tlnp shows it)"
+        )
         raise BackendRefusal(ClusterReason.PORT_TAKEN, message)
     return Ports.model_validate(dict(zip(Ports.model_fields, chosen, strict=True)))
 
@@ -50,8 +52,8 @@ def require_free(port: int, use: str) -> None:
 
 
 def _candidates(uid: str) -> Iterator[int]:
-    start = int(hashlib.sha256(uid.encode()).hexdigest(), 16) % len(_RANGE)
-    return (_RANGE[(start + step) % len(_RANGE)] for step in range(len(_RANGE)))
+    start = int(hashlib.sha256(uid.encode()).hexdigest(), 16) % len(PORT_RANGE)
+    return (PORT_RANGE[(start + step) % len(PORT_RANGE)] for step in range(len(PORT_RANGE)))
 
 
 def _holder(port: int) -> str:

@@ -1,0 +1,77 @@
+"""`matrix doctor`: is this machine fit?"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from matrix_cli.exits import Exit
+from matrix_cli.settings import Command, Settings
+from matrix_cli.tables import terminal_width
+
+if TYPE_CHECKING:
+    from matrix_cli.doctor.findings import Finding
+
+MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "problem": ("✗", "red")}
+
+
+@click.command(cls=Command)
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="text or json.")
+@click.pass_context
+def doctor(ctx: click.Context, output: str) -> None:
+    """Look for what is wrong with this machine, and say what to do.
+
+    What is installed, memory, disks, limits, ports, GPUs, the state directory, and what former clusters have left. Starts, ends and
+    changes nothing. Exit code 1 when there is a problem; warnings alone give 0.
+    """
+    from matrix_cli.doctor.examine import examine
+    from matrix_client.context import resolve_home
+
+    sections = examine(resolve_home(ctx.ensure_object(Settings).home), os.environ)
+    if output == "json":
+        records = [{"section": section} | asdict(finding) for section, found in sections.items() for finding in found]
+        click.echo(json.dumps(records, indent=2))
+    else:
+        click.echo("\n".join(page(sections, terminal_width() or sys.maxsize)))
+    ctx.exit(Exit.FAILED if count(sections, "problem") else Exit.OK)
+
+
+def count(sections: Mapping[str, Sequence[Finding]], state: str) -> int:
+    """How many findings are of that state."""
+    return sum(finding.state == state for found in sections.values() for finding in found)
+
+
+def page(sections: Mapping[str, Sequence[Finding]], width: int) -> Iterator[str]:
+    """The lines for a person."""
+    column = max((len(finding.subject) for found in sections.values() for finding in found), default=0) + 2
+    for section, found in sections.items():
+        yield click.style(section, bold=True)
+        for finding in found:
+            mark, colour = MARKS[finding.state]
+            lead = f"  {click.style(mark, fg=colour)} {finding.subject.ljust(column)}"
+            yield from _hanging(lead, finding.fact, width)
+            if finding.remedy:
+                yield from _hanging(" " * (column + 4) + click.style("→ ", fg="cyan"), finding.remedy, width)
+    yield ""
+    yield _verdict(count(sections, "problem"), count(sections, "warning"))
+
+
+def _hanging(lead: str, text: str, width: int) -> list[str]:
+    """Text after a lead; its further lines stand below its beginning."""
+    indent = len(click.unstyle(lead))
+    pieces = textwrap.wrap(text, max(30, width - indent), break_on_hyphens=False, break_long_words=False) or [""]
+    return [lead + pieces[0], *(" " * indent + piece for piece in pieces[1:])]
+
+
+def _verdict(problems: int, warnings: int) -> str:
+    told = [f"{number} {word}{'' if number == 1 else 's'}" for number, word in ((problems, "problem"), (warnings, "warning")) if number]
+    if not told:
+        return click.style("all is well", fg="green")
+    return click.style(" and ".join(told), fg="red" if problems else "yellow", bold=True)

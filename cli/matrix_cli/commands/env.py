@@ -1,0 +1,57 @@
+"""`matrix env`: what OpenAI's clients read from the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+
+import click
+
+from matrix_cli import completing
+from matrix_cli.clusters import address, find_cluster
+from matrix_cli.proxies import around_it, proxy_in_the_way
+from matrix_cli.settings import Command, Settings, pass_settings
+from matrix_client.context import LocalContext
+
+SHELLS: Mapping[str, tuple[Callable[[str, str], str], str]] = {
+    "sh": (lambda name, value: f"export {name}={shlex.quote(value)}", 'eval "$({command})"'),
+    "fish": (lambda name, value: f"set -gx {name} {shlex.quote(value)}", "{command} | source"),
+    "powershell": (lambda name, value: f"$env:{name} = '{value.replace(chr(39), chr(39) * 2)}'", "{command} | Invoke-Expression"),
+}
+"""How a shell sets a variable, and how it reads such lines from a command."""
+
+
+@click.command(cls=Command)
+@click.argument("subject", metavar="[MODEL|mxc/NAME]", required=False, shell_complete=completing.models_and_clusters)
+@click.option("--shell", type=click.Choice(list(SHELLS)), default="sh", help="Whose words: sh (bash, zsh), fish or powershell.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="text or json.")
+@pass_settings
+def env(settings: Settings, subject: str | None, shell: str, output: str) -> None:
+    """Print the variables that OpenAI's clients read.
+
+    OPENAI_BASE_URL and OPENAI_API_KEY of a cluster's endpoint, where all of its models answer; with one cluster, nothing need be named.
+    In a shell: eval "$(matrix env)"
+    """
+
+    async def work(context: LocalContext) -> dict[str, str]:
+        cluster = await find_cluster(await context.store(), settings.namespace, subject)
+        return {"OPENAI_BASE_URL": address(cluster), "OPENAI_API_KEY": context.client_token(cluster)}
+
+    found = settings.run(work)
+    write, read = SHELLS[shell]
+    click.echo(json.dumps(found) if output == "json" else "\n".join(write(name, value) for name, value in found.items()))
+    if output == "text":
+        _hints(" ".join(["matrix env", *sys.argv[sys.argv.index("env") + 1 :]]) if "env" in sys.argv else "matrix env", read)
+
+
+def _hints(command: str, read: str) -> None:
+    """On stderr, so that a shell that reads the lines shows them."""
+    if sys.stdout.isatty():
+        click.echo(click.style(f"# to set them: {read.format(command=command)}", dim=True), err=True)
+    proxy = proxy_in_the_way(os.environ)
+    if proxy:
+        told = f"{proxy} is set: clients would ask it for this machine's addresses; set no_proxy={around_it(os.environ)}"
+        click.echo(click.style("warning: ", fg="yellow", bold=True) + told, err=True)
