@@ -1,6 +1,7 @@
 """What can go wrong inside a cluster.
 
 RuntimeFault
+|-- ApiError               a request can't be answered: an ErrorReason and words for the caller
 `-- StartFailed            a replica can't start: a FailureReason, a line in plain words, the engine's last lines
     |-- ModelNotFound      the source does not lead to a model
     `-- BadArguments       the engine refuses its arguments
@@ -8,11 +9,22 @@ RuntimeFault
 
 from __future__ import annotations
 
+from matrix_proto.errors import ErrorReason
 from matrix_proto.state import FailureReason, StartFailure
 
 
 class RuntimeFault(Exception):
     """Base of all errors of matrix_runtime."""
+
+
+class ApiError(RuntimeFault):
+    """A request can't be answered. `message` is for the caller, in the engine's words where it has some; `param`: the field at fault."""
+
+    def __init__(self, reason: ErrorReason, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.param = param
 
 
 class StartFailed(RuntimeFault):

@@ -13,8 +13,8 @@ KEEPALIVE_SECONDS = 10.0
 """A peer that has not answered a ping for as long as this again is gone, and what it holds is set free."""
 
 
-def options(largest_request: int) -> list[tuple[str, Any]]:
-    """The server's channel arguments; see grpc_types.h. `largest_request` in bytes.
+def options(largest_request: int, largest_reply: int = -1) -> list[tuple[str, Any]]:
+    """The server's channel arguments; see grpc_types.h. `largest_request` and `largest_reply` in bytes; -1: no limit.
 
     A client may ping each second (by default a server hangs up on that), and two servers never share a port.
     """
@@ -22,7 +22,7 @@ def options(largest_request: int) -> list[tuple[str, Any]]:
     return [
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", largest_request),
-        ("grpc.max_send_message_length", -1),
+        ("grpc.max_send_message_length", largest_reply),
         ("grpc.keepalive_time_ms", milliseconds),
         ("grpc.keepalive_timeout_ms", milliseconds),
         ("grpc.keepalive_permit_without_calls", 1),
@@ -32,9 +32,9 @@ def options(largest_request: int) -> list[tuple[str, Any]]:
     ]
 
 
-def make_server(interceptors: Sequence[grpc.aio.ServerInterceptor], largest_request: int) -> grpc.aio.Server:
+def make_server(interceptors: Sequence[grpc.aio.ServerInterceptor], largest_request: int, largest_reply: int = -1) -> grpc.aio.Server:
     """A server that does not listen yet; to be made on the loop that it runs on."""
-    return grpc.aio.server(interceptors=tuple(interceptors), options=options(largest_request))
+    return grpc.aio.server(interceptors=tuple(interceptors), options=options(largest_request, largest_reply))
 
 
 def bind(server: grpc.aio.Server, host: str, port: int) -> int:

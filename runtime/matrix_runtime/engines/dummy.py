@@ -1,176 +1,33 @@
 """The dummy engine: a TEST engine. It speaks OpenAI's API and says deterministic nonsense at a chosen speed, failing at a chosen rate.
 
-The same seed and the same prompt give the same text. A word counts as a token. No model is loaded.
+No model is loaded. It looks at n, seed, stop, max_tokens, ignore_eos, response_format, tools with a tool_choice, stream_options and, for
+embeddings, dimensions; everything else is accepted and has no effect.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from matrix_crds.deployment import DummyEngine
-from matrix_runtime.auth import error_body
+from matrix_proto.errors import ErrorReason
+from matrix_proto.state import Load
+from matrix_runtime.engines.dummy_answers import DIMENSIONS, Said, read_request, vector
+from matrix_runtime.engines.dummy_app import make_app
+from matrix_runtime.engines.port import Api, Body, ModelCard, Piece, TokenMeter, Usage, Vectors
+from matrix_runtime.errors import ApiError
 
-WORDS = (
-    "the",
-    "quick",
-    "brown",
-    "fox",
-    "jumps",
-    "over",
-    "a",
-    "lazy",
-    "dog",
-    "while",
-    "seven",
-    "wizards",
-    "brew",
-    "strong",
-    "tea",
-    "slowly",
-)
-LONGEST = 48
-"""Words of an answer whose length the caller does not limit: 8 to this many."""
-
-Json = dict[str, Any]
-
-
-class BadRequest(Exception):
-    """The caller's mistake."""
-
-    def __init__(self, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What will be said to one request."""
-
-    id: str
-    created: int
-    model: str
-    words: tuple[str, ...]
-    prompt_tokens: int
-    finish_reason: str
-
-    def usage(self) -> Json:
-        total = self.prompt_tokens + len(self.words)
-        return {"prompt_tokens": self.prompt_tokens, "completion_tokens": len(self.words), "total_tokens": total}
-
-    def pieces(self) -> list[str]:
-        """The words with their leading spaces, as they are streamed."""
-        return [word if position == 0 else f" {word}" for position, word in enumerate(self.words)]
-
-
-class DummyAdapter:
-    """The port `Engine`, without an engine."""
-
-    def __init__(self, engine: DummyEngine, served_name: str) -> None:
-        self._engine = engine
-        self._model = served_name
-        self._failures = random.Random(engine.seed)
-        self._requests = 0
-
-    def prepare(self) -> None:
-        """Nothing to check: the manifest's own rules have."""
-
-    async def load(self, model: Path | None) -> None:
-        """Nothing to load."""
-
-    def app(self) -> ASGIApp:
-        """OpenAI's API as far as tests need it."""
-        return Starlette(
-            routes=[
-                Route("/health", self._health),
-                Route("/v1/models", self._models),
-                Route("/v1/chat/completions", self._chat, methods=["POST"]),
-                Route("/v1/completions", self._complete, methods=["POST"]),
-            ],
-            exception_handlers={BadRequest: _bad_request},
-        )
-
-    async def check_health(self) -> None:
-        """Always well."""
-
-    async def stop(self) -> None:
-        """Nothing was started."""
-
-    async def _health(self, request: Request) -> Response:
-        return Response()
-
-    async def _models(self, request: Request) -> Response:
-        return JSONResponse({"object": "list", "data": [{"id": self._model, "object": "model", "created": 0, "owned_by": "matrix"}]})
-
-    async def _chat(self, request: Request) -> Response:
-        body = await _body(request)
-        messages = body.get("messages")
-        if not isinstance(messages, list) or not messages:
-            raise BadRequest("messages must be a list with at least one message")
-        return await self._respond(body, _text(messages), _CHAT)
-
-    async def _complete(self, request: Request) -> Response:
-        body = await _body(request)
-        if not isinstance(body.get("prompt"), (str, list)):
-            raise BadRequest("prompt must be a text or a list")
-        return await self._respond(body, _text(body["prompt"]), _COMPLETION)
-
-    async def _respond(self, body: Json, prompt: str, form: Form) -> Response:
-        if body.get("model", self._model) != self._model:
-            raise BadRequest(f"The model `{body['model']}` does not exist; this replica serves `{self._model}`.", 404)
-        if self._failures.random() < float(self._engine.failure_rate):
-            return JSONResponse(error_body("the dummy engine fails this request on purpose (failureRate)", 500), 500)
-        answer = self._answer(body, prompt, form)
-        if body.get("stream"):
-            include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-            return StreamingResponse(self._stream(answer, form, include_usage), media_type="text/event-stream")
-        await self._say(len(answer.words))
-        return JSONResponse(form.whole(answer))
-
-    def _answer(self, body: Json, prompt: str, form: Form) -> Answer:
-        limit = body.get("max_completion_tokens", body.get("max_tokens"))
-        if limit is not None and (not isinstance(limit, int) or limit < 1):
-            raise BadRequest("max_tokens must be a whole number of at least 1")
-        words = babble(self._engine.seed, prompt, limit or LONGEST)
-        self._requests += 1
-        return Answer(
-            id=f"{form.prefix}-{self._engine.seed}-{self._requests}",
-            created=int(time.time()),
-            model=self._model,
-            words=words,
-            prompt_tokens=len(prompt.split()),
-            finish_reason="length" if limit == len(words) else "stop",
-        )
-
-    async def _stream(self, answer: Answer, form: Form, include_usage: bool) -> AsyncIterator[str]:
-        started = time.monotonic()
-        for position, piece in enumerate(answer.pieces()):
-            await asyncio.sleep(max(0.0, started + self._due(position) - time.monotonic()))
-            yield _event(form.part(answer, piece, position == 0, None))
-        yield _event(form.part(answer, "", False, answer.finish_reason))
-        if include_usage:
-            yield _event(form.frame(answer, form.part_object) | {"choices": [], "usage": answer.usage()})
-        yield "data: [DONE]\n\n"
-
-    async def _say(self, words: int) -> None:
-        await asyncio.sleep(self._due(words - 1))
-
-    def _due(self, position: int) -> float:
-        """Seconds from the request to the word at that position."""
-        return float(self._engine.first_token_seconds) + position / self._engine.tokens_per_second
+SEQUENCES = 256
+"""It calls its cache full when so many answers are under way."""
+SHORTEST_SLEEP = 0.0005
+"""Seconds. A loop can't sleep for less."""
 
 
 @dataclass(frozen=True)
@@ -180,58 +37,207 @@ class Form:
     prefix: str
     whole_object: str
     part_object: str
-    whole_choice: Callable[[str], Json]
-    part_choice: Callable[[str, bool], Json]
-
-    def whole(self, answer: Answer) -> Json:
-        """The body of an answer that is not streamed."""
-        choice = {"index": 0, "finish_reason": answer.finish_reason, "logprobs": None} | self.whole_choice(" ".join(answer.words))
-        return self.frame(answer, self.whole_object) | {"choices": [choice], "usage": answer.usage()}
-
-    def part(self, answer: Answer, piece: str, first: bool, finish_reason: str | None) -> Json:
-        """One event of a stream."""
-        choice = {"index": 0, "finish_reason": finish_reason, "logprobs": None} | self.part_choice(piece, first)
-        return self.frame(answer, self.part_object) | {"choices": [choice]}
-
-    def frame(self, answer: Answer, kind: str) -> Json:
-        """What every body and event begins with."""
-        return {"id": answer.id, "object": kind, "created": answer.created, "model": answer.model}
+    whole_choice: Callable[[Said], Body]
+    part_choice: Callable[[str, bool, Said], Body]
 
 
-def _delta(piece: str, first: bool) -> Json:
-    return {"delta": ({"role": "assistant"} if first else {}) | {"content": piece}}
+class DummyAdapter:
+    """The port `Engine`, without an engine."""
+
+    def __init__(self, engine: DummyEngine, served_name: str) -> None:
+        self._first = float(engine.first_token_seconds)
+        self._step = 1 / engine.tokens_per_second
+        self._failure_rate = float(engine.failure_rate)
+        self._seed = engine.seed
+        self._model = served_name
+        self._failures = random.Random(engine.seed)
+        self._requests = 0
+        self._running = 0
+        self._meter: TokenMeter | None = None
+
+    def prepare(self) -> None:
+        """Nothing to check: the manifest's own rules have."""
+
+    async def load(self, model: Path | None, meter: TokenMeter) -> None:
+        """Nothing to load."""
+        self._meter = meter
+
+    def app(self) -> ASGIApp:
+        """OpenAI's API as far as tests need it."""
+        return make_app(self)
+
+    async def whole(self, api: Api, body: Body) -> Piece:
+        """See the port."""
+        form, answers, usage = self._begin(api, body)
+        self._running += 1
+        try:
+            longest = max(len(answer.pieces) for answer in answers)
+            await _until(time.monotonic() + self._first + (longest - 1) * self._step)
+        finally:
+            self._running -= 1
+        if self._meter is not None:
+            self._meter.first_token(self._first)
+            self._meter.inter_token(self._step, usage.completion - len(answers))
+            self._meter.tokens(*usage)
+        choices = [
+            {"index": index, "finish_reason": answer.finish_reason, "logprobs": None} | form.whole_choice(answer)
+            for index, answer in enumerate(answers)
+        ]
+        whole = self._frame(form, form.whole_object) | {"choices": choices, "usage": _usage(usage)}
+        typed = [(index, _text(answer), answer.finish_reason) for index, answer in enumerate(answers)]
+        return Piece(_json(whole), typed, usage)
+
+    async def stream(self, api: Api, body: Body) -> AsyncGenerator[Piece]:
+        """See the port."""
+        form, answers, usage = self._begin(api, body)
+        frame = self._frame(form, form.part_object)
+        self._running += 1
+        try:
+            started = last = time.monotonic()
+            for position in range(max(len(answer.pieces) for answer in answers)):
+                await _until(started + self._first + position * self._step)
+                last = self._said_one(started, last, position)
+                for index, answer in enumerate(answers):
+                    if position < len(answer.pieces):
+                        yield _part(frame, form, index, answer, position)
+            for index, answer in enumerate(answers):
+                yield _part(frame, form, index, answer, None)
+        finally:
+            self._running -= 1
+        if self._meter is not None:
+            self._meter.tokens(*usage)
+        if (body.get("stream_options") or {}).get("include_usage"):
+            yield Piece(_json(frame | {"choices": [], "usage": _usage(usage)}), (), usage)
+
+    async def embed(self, body: Body) -> Vectors:
+        """See the port."""
+        self._admit(body)
+        inputs = body.get("input")
+        inputs = [inputs] if isinstance(inputs, str) else inputs
+        if not isinstance(inputs, list) or not inputs:
+            raise ApiError(ErrorReason.BAD_REQUEST, "input must be a text or a list with at least one", "input")
+        if isinstance(inputs[0], int):
+            inputs = [inputs]
+        dimensions = body.get("dimensions") or DIMENSIONS
+        if not isinstance(dimensions, int) or not 1 <= dimensions <= 4096:
+            raise ApiError(ErrorReason.BAD_REQUEST, "dimensions must be a whole number from 1 to 4096", "dimensions")
+        texts = [_plain(value) for value in inputs]
+        usage = Usage(sum(len(text.split()) for text in texts), 0)
+        if self._meter is not None:
+            self._meter.tokens(*usage)
+        rest = {"object": "list", "model": self._model, "usage": _usage(usage)}
+        return Vectors(_json(rest), [vector(text, dimensions) for text in texts], usage)
+
+    def models(self) -> Sequence[ModelCard]:
+        """See the port."""
+        return (ModelCard(self._model, None),)
+
+    def busy(self) -> Load:
+        """See the port."""
+        return Load(cache_use=min(1.0, self._running / SEQUENCES))
+
+    async def failed(self) -> Exception:
+        """Never."""
+        never: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        return await never
+
+    async def stop(self) -> None:
+        """Nothing was started."""
+
+    def _begin(self, api: Api, body: Body) -> tuple[Form, list[Said], Usage]:
+        self._admit(body)
+        request = read_request(body, _chat_prompts(body) if api is Api.CHAT else _prompts(body))
+        answers = request.answers(self._seed)
+        return _FORMS[api], answers, request.usage(answers)
+
+    def _admit(self, body: Body) -> None:
+        if body.get("model", self._model) != self._model:
+            message = f"The model `{body['model']}` does not exist; this replica serves `{self._model}`."
+            raise ApiError(ErrorReason.UNKNOWN_MODEL, message, "model")
+        if self._failure_rate and self._failures.random() < self._failure_rate:
+            raise ApiError(ErrorReason.ENGINE_FAILED, "the dummy engine fails this request on purpose (failureRate)")
+
+    def _frame(self, form: Form, kind: str) -> Body:
+        self._requests += 1
+        name = f"{form.prefix}-{self._seed}-{self._requests}"
+        return {"id": name, "object": kind, "created": int(time.time()), "model": self._model}
+
+    def _said_one(self, started: float, last: float, position: int) -> float:
+        now = time.monotonic()
+        if self._meter is not None:
+            if position:
+                self._meter.inter_token(now - last)
+            else:
+                self._meter.first_token(now - started)
+        return now
 
 
-_CHAT = Form(
-    "chatcmpl", "chat.completion", "chat.completion.chunk", lambda text: {"message": {"role": "assistant", "content": text}}, _delta
-)
-_COMPLETION = Form("cmpl", "text_completion", "text_completion", lambda text: {"text": text}, lambda piece, first: {"text": piece})
+async def _until(due: float) -> None:
+    if (left := due - time.monotonic()) > SHORTEST_SLEEP:
+        await asyncio.sleep(left)
 
 
-def babble(seed: int, prompt: str, limit: int) -> tuple[str, ...]:
-    """At most `limit` words that depend on seed and prompt alone."""
-    dice = random.Random(hashlib.sha256(f"{seed}:{prompt}".encode()).digest())
-    return tuple(dice.choice(WORDS) for _ in range(min(limit, dice.randint(8, LONGEST))))
+def _part(frame: Body, form: Form, index: int, answer: Said, position: int | None) -> Piece:
+    """The word at that position; None: the end."""
+    word = answer.pieces[position] if position is not None else ""
+    reason = answer.finish_reason if position is None else None
+    choice = {"index": index, "finish_reason": reason, "logprobs": None} | form.part_choice(word, position == 0, answer)
+    return Piece(_json(frame | {"choices": [choice]}), ((index, "" if answer.tool else word, reason),), None)
 
 
-def _text(value: object) -> str:
+def _message(answer: Said) -> Body:
+    if answer.tool is None:
+        return {"message": {"role": "assistant", "content": answer.text}}
+    call = {"id": "call-0", "type": "function", "function": answer.tool}
+    return {"message": {"role": "assistant", "content": None, "tool_calls": [call]}}
+
+
+def _delta(word: str, first: bool, answer: Said) -> Body:
+    delta: Body = {"role": "assistant"} if first else {}
+    if answer.tool is None:
+        delta["content"] = word
+    elif first:
+        delta["tool_calls"] = [{"index": 0, "id": "call-0", "type": "function", "function": answer.tool}]
+    return {"delta": delta}
+
+
+_FORMS = {
+    Api.CHAT: Form("chatcmpl", "chat.completion", "chat.completion.chunk", _message, _delta),
+    Api.COMPLETE: Form(
+        "cmpl", "text_completion", "text_completion", lambda answer: {"text": answer.text}, lambda word, first, answer: {"text": word}
+    ),
+}
+
+
+def _chat_prompts(body: Body) -> list[str]:
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise ApiError(ErrorReason.BAD_REQUEST, "messages must be a list with at least one message", "messages")
+    if not all(isinstance(message, dict) and isinstance(message.get("role"), str) for message in messages):
+        raise ApiError(ErrorReason.BAD_REQUEST, "each of messages must be an object with a role", "messages")
+    return ["\n".join(f"{message['role']}: {_plain(message.get('content'))}" for message in messages)]
+
+
+def _prompts(body: Body) -> list[str]:
+    prompt = body.get("prompt")
+    if isinstance(prompt, list) and prompt and all(isinstance(one, str) for one in prompt):
+        return prompt
+    if not isinstance(prompt, (str, list)):
+        raise ApiError(ErrorReason.BAD_REQUEST, "prompt must be a text or a list", "prompt")
+    return [_plain(prompt)]
+
+
+def _plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
-async def _body(request: Request) -> Json:
-    try:
-        body = json.loads(await request.body())
-    except ValueError as error:
-        raise BadRequest(f"the body is not JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise BadRequest("the body must be a JSON object")
-    return body
+def _text(answer: Said) -> str:
+    return "" if answer.tool else answer.text
 
 
-def _event(data: Json) -> str:
-    return f"data: {json.dumps(data)}\n\n"
+def _usage(usage: Usage) -> Body:
+    return {"prompt_tokens": usage.prompt, "completion_tokens": usage.completion, "total_tokens": usage.prompt + usage.completion}
 
 
-async def _bad_request(request: Request, error: Exception) -> Response:
-    status = error.status if isinstance(error, BadRequest) else 400
-    return JSONResponse(error_body(str(error), status), status)
+def _json(value: Body) -> bytes:
+    return json.dumps(value).encode()

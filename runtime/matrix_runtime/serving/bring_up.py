@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from matrix_proto.state import StartPhase
+from matrix_runtime.serving.channel import Ready
 from matrix_runtime.sources.port import Report
 
 First = TypeVar("First")
@@ -23,14 +24,14 @@ class Host(Protocol):
         """Until the engine has accepted its arguments."""
         ...
 
-    async def load(self, model: str | None) -> str:
-        """Loads the model; the URL of the HTTP server."""
+    async def load(self, model: str | None) -> Ready:
+        """Loads the model; where its servers are."""
         ...
 
 
-async def bring_up(host: Host, resolve: Resolve, report: Report) -> str:
-    """The URL of the replica's HTTP server. While the engine is imported and checks its arguments, the model is resolved; whichever
-    fails first ends both. Raises StartFailed."""
+async def bring_up(host: Host, resolve: Resolve, report: Report) -> Ready:
+    """Where the replica's servers are, once they answer. While the engine is imported and checks its arguments, the model is resolved;
+    whichever fails first ends both. Raises StartFailed."""
     preparing = StartPhase.PREPARING, "importing the engine and checking its arguments", None
 
     async def resolved() -> Path | None:

@@ -9,28 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import sys
 import traceback
 from pathlib import Path
 
-from starlette.types import ASGIApp
-
-from matrix_runtime.auth import Gate, Rules
-from matrix_runtime.engines.port import HEALTH_PATH, OFFERED_PATHS, Engine
+from matrix_runtime.engines.port import Engine
 from matrix_runtime.engines.select import make_engine
 from matrix_runtime.errors import StartFailed
-from matrix_runtime.http_server import HttpServer, fast_loop, listen
+from matrix_runtime.http_server import fast_loop
 from matrix_runtime.lifeline import die_with_parent
-from matrix_runtime.ongoing import OngoingRequests
-from matrix_runtime.serving.channel import Checked, Failed, HostChannel, HostSpec, Load, Ongoing, Ready
+from matrix_runtime.serving.channel import Busy, Checked, Drain, Failed, HostChannel, HostSpec, Load, Ready
+from matrix_runtime.serving.servers import Servers
 from matrix_runtime.tokens import TokenFile
 
 TICK_SECONDS = 1.0
 
 
 def main(descriptor: int) -> int:
-    """Runs until SIGTERM (then the requests in flight are finished first) or until the engine fails. Returns the exit code."""
+    """Runs until it is told to drain, or until the engine fails. Returns the exit code."""
     channel = HostChannel(descriptor)
     try:
         spec = channel.receive(HostSpec)
@@ -50,36 +46,45 @@ def main(descriptor: int) -> int:
 
 
 async def _serve(engine: Engine, model: Path | None, spec: HostSpec, channel: HostChannel) -> None:
-    await engine.load(model)
-    counter = OngoingRequests(engine.app())
-    server = HttpServer(guarded(counter, TokenFile(Path(spec.token_file))), listen(spec.bind_host, 0))
-    stopping = asyncio.Event()
-    # Only now: a handler that the engine core inherits by fork would tell this process of the core's signals.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
-    await server.start()
-    channel.send(Ready(url=server.url))
+    servers = Servers(engine, spec.settings.served_name, TokenFile(Path(spec.token_file)))
+    await engine.load(model, servers.meter)
     try:
-        await _watch(engine, counter, stopping, channel)
-        await server.stop()
+        url, grpc_address = await servers.start(spec.bind_host)
+        channel.send(Ready(url=url, grpc_address=grpc_address))
+        telling = asyncio.create_task(_tell(servers, channel))
+        try:
+            await _until_drained(engine, servers, channel)
+        finally:
+            telling.cancel()
     finally:
         await engine.stop()
 
 
-async def _watch(engine: Engine, counter: OngoingRequests, stopping: asyncio.Event, channel: HostChannel) -> None:
-    told = 0
-    while not stopping.is_set():
-        await engine.check_health()
-        if counter.count != told:
-            told = counter.count
-            channel.send(Ongoing(count=told))
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), TICK_SECONDS)
+async def _until_drained(engine: Engine, servers: Servers, channel: HostChannel) -> None:
+    """Raises what the engine has died of."""
+    failed = asyncio.create_task(engine.failed())
+    drain = asyncio.create_task(_drain(servers, channel))
+    await asyncio.wait((failed, drain), return_when=asyncio.FIRST_COMPLETED)
+    if failed.done():
+        drain.cancel()
+        await servers.fail(failed.result())
+        raise failed.result()
+    failed.cancel()
+    drain.result()
 
 
-def guarded(app: ASGIApp, token: TokenFile) -> Gate:
-    """The app behind the gate: what is offered asks for the client token, a bare health look for none."""
-    rules: Rules = {**dict.fromkeys(OFFERED_PATHS, (token,)), HEALTH_PATH: ()}
-    return Gate(app, rules)
+async def _drain(servers: Servers, channel: HostChannel) -> None:
+    await servers.drain((await channel.received(Drain)).seconds)
+
+
+async def _tell(servers: Servers, channel: HostChannel) -> None:
+    told = None
+    while True:
+        load = servers.load()
+        if load != told:
+            told = load
+            channel.send(Busy(load=load))
+        await asyncio.sleep(TICK_SECONDS)
 
 
 def _failed(error: BaseException) -> Failed:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from matrix_crds.base import Model
 from matrix_runtime.output import Output
-from matrix_runtime.serving.channel import EVENTS, Checked, Failed, HostSpec, Load, Ongoing, Ready, encode
+from matrix_runtime.serving.channel import EVENTS, Busy, Checked, Drain, Failed, HostSpec, Load, Ready, encode
 from matrix_runtime.serving.failures import classify, classify_exit
 
 MODULE = "matrix_runtime.serving.host"
@@ -20,7 +20,7 @@ WITHHELD = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 """Ray's token means code execution on the whole cluster; an engine does not need it."""
 END_SECONDS = 10.0
 
-Event = Checked | Ready | Ongoing | Failed
+Event = Checked | Ready | Busy | Failed
 Expected = TypeVar("Expected", Checked, Ready)
 
 
@@ -66,10 +66,10 @@ class HostProcess:
         """Until the engine has accepted its arguments. Raises StartFailed."""
         await self._expect(Checked)
 
-    async def load(self, model: str | None) -> str:
-        """Loads the model; returns the URL of the HTTP server once it answers. Raises StartFailed."""
+    async def load(self, model: str | None) -> Ready:
+        """Loads the model; returns where its servers are once they answer. Raises StartFailed."""
         await self._send(Load(model=model))
-        return (await self._expect(Ready)).url
+        return await self._expect(Ready)
 
     async def next_event(self) -> Event:
         """The next thing that happens after `load`. Raises StartFailed when the host has failed or ended."""
@@ -86,12 +86,11 @@ class HostProcess:
             raise classify(event.error, self._output.last(), event.reason)
         return event
 
-    async def stop(self, seconds: float) -> None:
-        """Lets it finish what is in flight, for so many seconds; then it is killed."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.terminate()
+    async def stop(self, drain: float, end: float) -> None:
+        """Lets it finish what is in flight, for `drain` seconds; it has `end` seconds more to end, then it is killed."""
+        await self._send(Drain(seconds=drain))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), seconds)
+            await asyncio.wait_for(self._process.wait(), drain + end)
         await self.kill()
 
     async def kill(self) -> None:

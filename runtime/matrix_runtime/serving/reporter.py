@@ -74,7 +74,8 @@ class Reporter:
 
     def failed(self, failure: StartFailure) -> None:
         """The last word, said before this returns if the directory is there at all; then no more is said."""
-        self.update(state=ReplicaState.FAILED, phase=None, progress=None, http_url=None, message=failure.message, failure=failure)
+        nowhere = {"http_url": None, "grpc_address": None}
+        self.update(state=ReplicaState.FAILED, phase=None, progress=None, message=failure.message, failure=failure, **nowhere)
         self.stop()
         self._say_within(LAST_WORD_SECONDS)
 

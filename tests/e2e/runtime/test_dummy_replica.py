@@ -66,7 +66,7 @@ def test_requests_in_flight_are_seen(cluster: RayCluster, model: ReplicaView) ->
 
 def test_a_killed_directory_comes_back_empty_and_is_filled_again(cluster: RayCluster, model: ReplicaView) -> None:
     before = cluster.state()
-    pids = [process.pid for process in cluster.processes() if "mx-system" in " ".join(process.cmdline())]
+    pids = [process.pid for process in cluster.processes() if "mx-system:Directory" in " ".join(process.cmdline())]
     assert len(pids) == 1
     kill(pids[0])
     killed = time.monotonic()

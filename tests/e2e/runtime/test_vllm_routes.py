@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from matrix_runtime.engines.port import HEALTH_PATH, OFFERED_PATHS
-from matrix_runtime.serving.host import guarded
+from matrix_runtime.serving.servers import guarded
 from matrix_runtime.tokens import TokenFile
 
 pytestmark = [pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed"), pytest.mark.timeout(300)]

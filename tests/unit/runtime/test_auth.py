@@ -8,15 +8,14 @@ import httpx2
 import pytest
 from httpx2 import ASGITransport
 from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message
 
 from matrix_crds.deployment import DummyEngine
 from matrix_runtime.auth import Gate
 from matrix_runtime.engines.dummy import DummyAdapter
-from matrix_runtime.ongoing import OngoingRequests
-from matrix_runtime.serving.host import guarded
+from matrix_runtime.serving.servers import guarded
 from matrix_runtime.tokens import TokenFile
 
 
@@ -101,26 +100,3 @@ def test_a_rotated_token_counts_at_once(tmp_path: Path) -> None:
     (tmp_path / "new").write_text("two")
     (tmp_path / "new").replace(tmp_path / "token")
     assert file.matches("two") and not file.matches("one")
-
-
-def test_requests_are_counted_until_their_streams_end() -> None:
-    release = asyncio.Event()
-
-    async def stream(request: object) -> StreamingResponse:
-        async def body() -> object:
-            yield "a"
-            await release.wait()
-
-        return StreamingResponse(body())  # type: ignore[arg-type]
-
-    async def run() -> None:
-        counter = OngoingRequests(Starlette(routes=[Route("/v1/completions", stream), Route("/health", stream)]))
-        async with httpx2.AsyncClient(transport=ASGITransport(app=counter), base_url="http://replica") as http:
-            requests = [asyncio.create_task(http.get(path)) for path in ("/v1/completions", "/health")]
-            await asyncio.sleep(0.05)
-            assert counter.count == 1
-            release.set()
-            await asyncio.gather(*requests)
-            assert counter.count == 0
-
-    asyncio.run(run())

@@ -10,7 +10,8 @@ import pytest
 from httpx2 import ASGITransport
 
 from matrix_crds.deployment import DummyEngine
-from matrix_runtime.engines.dummy import DummyAdapter, babble
+from matrix_runtime.engines.dummy import DummyAdapter
+from matrix_runtime.engines.dummy_answers import babble
 
 FAST = DummyEngine(tokens_per_second=1_000_000, first_token_seconds="0")
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hello there you"}]}
@@ -64,7 +65,7 @@ def test_a_stream_adds_up_to_the_answer() -> None:
 
 def test_a_stream_of_completions_has_text() -> None:
     parts = events(post("/v1/completions", {"prompt": "x", "stream": True, "max_tokens": 3})[0])
-    assert "".join(part["choices"][0]["text"] for part in parts) == " ".join(babble(1, "x", 3))
+    assert "".join(part["choices"][0]["text"] for part in parts) == "".join(babble("1:None:0:x", 3)[0])
 
 
 def test_it_speaks_at_the_chosen_speed() -> None:

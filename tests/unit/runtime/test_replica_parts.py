@@ -16,7 +16,7 @@ from matrix_runtime.engines.select import environment
 from matrix_runtime.errors import BadArguments, ModelNotFound, StartFailed
 from matrix_runtime.output import Output
 from matrix_runtime.serving.bring_up import bring_up
-from matrix_runtime.serving.channel import HostSpec
+from matrix_runtime.serving.channel import HostSpec, Ready
 from matrix_runtime.serving.host_process import HostProcess
 from matrix_runtime.serving.reporter import Reporter
 from matrix_runtime.sources.port import Report
@@ -37,9 +37,9 @@ class FakeHost:
         if self._error:
             raise self._error
 
-    async def load(self, model: str | None) -> str:
+    async def load(self, model: str | None) -> Ready:
         self.loaded.append(model)
-        return "http://127.0.0.1:1"
+        return Ready(url="http://127.0.0.1:1", grpc_address="127.0.0.1:2")
 
 
 def resolving(seconds: float, error: Exception | None = None, ended: list[str] | None = None) -> Any:
@@ -59,8 +59,8 @@ def resolving(seconds: float, error: Exception | None = None, ended: list[str] |
 def test_engine_and_model_are_made_ready_side_by_side() -> None:
     host, said = FakeHost(checking=0.3), list[StartPhase]()
     started = time.monotonic()
-    url = asyncio.run(bring_up(host, resolving(0.3), lambda phase, message, progress: said.append(phase)))
-    assert url == "http://127.0.0.1:1" and host.loaded == ["/m"]
+    ready = asyncio.run(bring_up(host, resolving(0.3), lambda phase, message, progress: said.append(phase)))
+    assert (ready.url, ready.grpc_address) == ("http://127.0.0.1:1", "127.0.0.1:2") and host.loaded == ["/m"]
     assert time.monotonic() - started < 0.55
     assert said == [StartPhase.PREPARING, StartPhase.CONVERTING, StartPhase.PREPARING, StartPhase.LOADING]
 
@@ -185,8 +185,9 @@ def test_an_engine_host_starts_serves_and_stops(tmp_path: Path) -> None:
     async def run() -> None:
         host = await start({"dummy": {}}, tmp_path / "token")
         await host.checked()
-        assert (await host.load(None)).startswith("http://127.0.0.1:")
-        await host.stop(10)
+        ready = await host.load(None)
+        assert ready.url.startswith("http://127.0.0.1:") and ready.grpc_address.startswith("127.0.0.1:")
+        await host.stop(10, 10)
         assert not host.running
 
     asyncio.run(run())
