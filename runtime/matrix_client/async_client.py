@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
@@ -16,9 +16,9 @@ from matrix_crds.keys import ObjectKey
 from matrix_store.port import Event
 
 if TYPE_CHECKING:
-    from matrix_client.answers import ChatAnswer, ChatDelta
-    from matrix_client.chat import Messages
-    from matrix_client.http import Http
+    from matrix_client.answers import ChatAnswer, ChatDelta, CompleteAnswer, CompleteDelta, EmbedAnswer
+    from matrix_client.questions import Messages, Prompt
+    from matrix_client.requests import Requests
     from matrix_crds.base import Resource
 
     Subject = Resource | ObjectKey
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound="Resource")  # pydantic, YAML and the model are loaded by the first call that needs them
 
 WAIT_SECONDS = 900.0
-CHAT_SECONDS = 600.0
+REQUEST_SECONDS = 600.0
+PATIENCE_SECONDS = 60.0
 
 
 class AsyncMatrix:
@@ -41,7 +42,7 @@ class AsyncMatrix:
         """`context`: "local", the state directory of this machine (`home`, default $MATRIX_HOME or ~/.local/state/matrix)."""
         self.context: Context = open_context(context, home) if isinstance(context, str) else context
         self.namespace = namespace
-        self._http: Http | None = None
+        self._inference: Requests | None = None
 
     @overload
     async def apply(self, manifest: R) -> R: ...
@@ -120,37 +121,97 @@ class AsyncMatrix:
 
     @overload
     async def chat(
-        self, model: str, messages: Messages, *, stream: Literal[False] = False, timeout: float = ..., **params: Any
+        self,
+        model: str,
+        messages: Messages,
+        *,
+        stream: Literal[False] = False,
+        timeout: float | None = ...,
+        patience: float = ...,
+        **params: Any,
     ) -> ChatAnswer: ...
     @overload
     async def chat(
-        self, model: str, messages: Messages, *, stream: Literal[True], timeout: float = ..., **params: Any
-    ) -> AsyncIterator[ChatDelta]: ...
+        self, model: str, messages: Messages, *, stream: Literal[True], timeout: float | None = ..., patience: float = ..., **params: Any
+    ) -> AsyncGenerator[ChatDelta, None]: ...
     async def chat(
-        self, model: str, messages: Messages, *, stream: bool = False, timeout: float = CHAT_SECONDS, **params: Any
-    ) -> ChatAnswer | AsyncIterator[ChatDelta]:
-        """Ask a model, straight at a replica. `params` are OpenAI's (temperature, max_tokens, ...), sent as given.
+        self,
+        model: str,
+        messages: Messages,
+        *,
+        stream: bool = False,
+        timeout: float | None = REQUEST_SECONDS,
+        patience: float = PATIENCE_SECONDS,
+        **params: Any,
+    ) -> ChatAnswer | AsyncGenerator[ChatDelta, None]:
+        """Ask a model, straight at a replica.
 
-        `timeout` (seconds) bounds each wait for the replica. With `stream`, pieces come as they are made. Raises NotFound, NotReady,
-        Unreachable, RequestTimeout, Refused.
+        `messages`: one user message as text, or OpenAI's list. `stream`: the answer piece by piece as it is made; leaving the iteration
+        (`aclose`, or its end) cancels it at the replica. `timeout` (seconds): until the whole answer is there; of a stream the longest
+        silence. `patience` (seconds): how long to wait, within the timeout, for a replica that takes the request. `params` are OpenAI's
+        (temperature, max_tokens, tools, extra_body, ...), sent as given.
+
+        Before the first piece a request is tried on other replicas; an answer that has begun is never begun again. Raises NotFound,
+        NotReady, and RequestError with its subclasses.
         """
-        from matrix_client import chat, endpoints
-        from matrix_client.http import Http
+        requests = self._requests()
+        return (
+            requests.chat_stream(model, messages, timeout, patience, params)
+            if stream
+            else await requests.chat(model, messages, timeout, patience, params)
+        )
 
-        if self._http is None:
-            self._http = Http()
+    @overload
+    async def complete(
+        self,
+        model: str,
+        prompt: Prompt,
+        *,
+        stream: Literal[False] = False,
+        timeout: float | None = ...,
+        patience: float = ...,
+        **params: Any,
+    ) -> CompleteAnswer: ...
+    @overload
+    async def complete(
+        self, model: str, prompt: Prompt, *, stream: Literal[True], timeout: float | None = ..., patience: float = ..., **params: Any
+    ) -> AsyncGenerator[CompleteDelta, None]: ...
+    async def complete(
+        self,
+        model: str,
+        prompt: Prompt,
+        *,
+        stream: bool = False,
+        timeout: float | None = REQUEST_SECONDS,
+        patience: float = PATIENCE_SECONDS,
+        **params: Any,
+    ) -> CompleteAnswer | AsyncGenerator[CompleteDelta, None]:
+        """Let a model go on with a text (or list of texts, or token ids). Everything else as in `chat`."""
+        requests = self._requests()
+        return (
+            requests.complete_stream(model, prompt, timeout, patience, params)
+            if stream
+            else await requests.complete(model, prompt, timeout, patience, params)
+        )
 
-        async def locate() -> endpoints.Target:
-            return await endpoints.find(self.context, self.namespace, model)
+    async def embed(
+        self, model: str, input: Prompt, *, timeout: float | None = REQUEST_SECONDS, patience: float = PATIENCE_SECONDS, **params: Any
+    ) -> EmbedAnswer:
+        """A vector for each input: a text, a list of texts, or token ids. Everything else as in `chat`."""
+        return await self._requests().embed(model, input, timeout, patience, params)
 
-        question = chat.Question(messages, params, timeout)
-        return chat.stream(self._http, locate, question) if stream else await chat.complete(self._http, locate, question)
+    def _requests(self) -> Requests:
+        if self._inference is None:
+            from matrix_client.requests import Requests  # here, since it loads gRPC
+
+            self._inference = Requests(self.context, self.namespace)
+        return self._inference
 
     async def close(self) -> None:
         """Let go of the store and of open connections."""
-        if self._http is not None:
-            await self._http.close()
-            self._http = None
+        if self._inference is not None:
+            await self._inference.close()
+            self._inference = None
         await self.context.close()
 
     async def __aenter__(self) -> AsyncMatrix:

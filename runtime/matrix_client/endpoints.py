@@ -1,50 +1,73 @@
-"""Which replicas answer for a model: read from the status of the ModelDeployment that serves the name."""
+"""Who answers for a model: the ModelDeployment that serves the name, and the directory of its cluster. Read from the store."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 from matrix_client.context import Context
-from matrix_client.errors import NotReady
-from matrix_client.verdict import condition
+from matrix_client.verdict import Verdict, judge
 from matrix_crds.keys import ObjectKey
 from matrix_store.errors import NotFound
 from matrix_store.port import StoredObject
 
 ENDPOINT = "openai"
-"""The name of the first replica's endpoint in the status; those of further ones begin with it and a hyphen."""
+"""The endpoint that a deployment's status has once a replica is ready."""
+DIRECTORY_ENDPOINT = "grpc"
+"""The endpoint of a cluster's directory: grpc://host:port."""
+APPLICATION_PREFIX = "mx-md-"
+"""Before a deployment's name: what its replicas report as their application (matrix_proto.state)."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where to send a request for a model."""
+    """Whom to ask for a model."""
 
-    key: ObjectKey
+    deployment: ObjectKey
     served_name: str
-    urls: tuple[str, ...]
-    """OpenAI base URLs, each ending in /v1."""
-    token: str = field(repr=False)
+    application: str
+    cluster: StoredObject | None
+    """None when there is no such cluster."""
+    directory: str
+    """host:port, "" when the cluster has none yet."""
+    verdict: Verdict
+    """How far the deployment is from being ready."""
 
 
 async def find(context: Context, namespace: str, model: str) -> Target:
-    """Where `model` (a served name, or a ModelDeployment's name) answers now. Raises NotFound, NotReady."""
+    """Whom to ask for `model` (a served name, or a ModelDeployment's name). Raises NotFound."""
     store = await context.store()
     deployment = pick(await store.list("ModelDeployment", namespace), model)
-    urls = openai_urls(deployment)
-    if not urls:
-        raise _not_ready(deployment)
-    cluster = await store.get(ObjectKey("MatrixCluster", namespace, deployment.raw["spec"]["clusterRef"]["name"]))
-    return Target(deployment.key, served_name(deployment), urls, context.client_token(cluster))
+    key = ObjectKey("MatrixCluster", namespace, deployment.raw["spec"]["clusterRef"]["name"])
+    try:
+        cluster = await store.get(key)
+    except NotFound:
+        cluster = None
+    others = {} if cluster is None else {cluster.key: cluster}
+    return Target(
+        deployment=deployment.key,
+        served_name=served_name(deployment),
+        application=APPLICATION_PREFIX + deployment.key.name,
+        cluster=cluster,
+        directory=directory_address(cluster),
+        verdict=judge(deployment, "Ready", "True", others),
+    )
+
+
+def directory_address(cluster: StoredObject | None) -> str:
+    """host:port from the cluster's status; "" when it has none."""
+    endpoints = cluster.raw.get("status", {}).get("endpoints", ()) if cluster is not None else ()
+    urls = (str(endpoint["url"]) for endpoint in endpoints if endpoint.get("name") == DIRECTORY_ENDPOINT)
+    return next(urls, "").removeprefix("grpc://")
 
 
 def pick(deployments: Sequence[StoredObject], model: str) -> StoredObject:
-    """The deployment that serves `model`: by served name, else by its own name; one with endpoints goes first. Raises NotFound."""
+    """The deployment that serves `model`: by served name, else by its own name; one that answers goes first. Raises NotFound."""
     matching = [d for d in deployments if served_name(d) == model] or [d for d in deployments if d.key.name == model]
     if not matching:
         raise NotFound(_no_model(deployments, model))
-    return min(matching, key=lambda d: not openai_urls(d))
+    return min(matching, key=lambda d: not _answers(d))
 
 
 def served_name(deployment: StoredObject) -> str:
@@ -52,14 +75,8 @@ def served_name(deployment: StoredObject) -> str:
     return str(deployment.raw["spec"].get("model", {}).get("servedName") or deployment.key.name)
 
 
-def _is_openai(name: str) -> bool:
-    return name == ENDPOINT or name.startswith(ENDPOINT + "-")
-
-
-def openai_urls(deployment: StoredObject) -> tuple[str, ...]:
-    """The OpenAI base URLs of the replicas that are ready, each ending in /v1."""
-    endpoints = deployment.raw.get("status", {}).get("endpoints", ())
-    return tuple(str(endpoint["url"]) for endpoint in endpoints if _is_openai(str(endpoint.get("name"))))
+def _answers(deployment: StoredObject) -> bool:
+    return any(endpoint.get("name") == ENDPOINT for endpoint in deployment.raw.get("status", {}).get("endpoints", ()))
 
 
 def _no_model(deployments: Sequence[StoredObject], model: str) -> str:
@@ -72,9 +89,3 @@ def _no_model(deployments: Sequence[StoredObject], model: str) -> str:
         if names
         else f"no model {model!r}, nor any other; start one with `matrix up FILE`"
     )
-
-
-def _not_ready(deployment: StoredObject) -> NotReady:
-    ready = condition(deployment.raw, "Ready") or {}
-    message = ready.get("message") or "the controller has not looked at it yet"
-    return NotReady(deployment.key, str(ready.get("reason", "")), f"{message}; see `matrix why {deployment.key}`")

@@ -28,6 +28,7 @@ class FakeDirectory(DirectoryServicer):
         self.address = "127.0.0.1:0"
         self.replicas: dict[str, pb.Replica] = {}
         self.settled = True
+        self.token = TOKEN
         self.frozen = False
         """Says nothing more, and ends nothing."""
         self.watchers = 0
@@ -48,7 +49,7 @@ class FakeDirectory(DirectoryServicer):
         self._tell(pb.Update(settled=True))
 
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.Update]:
-        if ("authorization", f"Bearer {TOKEN}") not in [tuple(pair) for pair in context.invocation_metadata()]:
+        if ("authorization", f"Bearer {self.token}") not in [tuple(pair) for pair in context.invocation_metadata()]:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "ask with the client token of this cluster")
         queue: asyncio.Queue[pb.Update] = asyncio.Queue()
         self._queues.add(queue)

@@ -10,9 +10,9 @@ import sys, time
 begun = time.process_time()
 import matrix_client
 print(time.process_time() - begun)
-print(sorted({"pydantic", "httpx2", "asyncio", "yaml", "ray", "vllm"} & set(sys.modules)))
+print(sorted({"pydantic", "grpc", "google.protobuf", "httpx2", "asyncio", "yaml", "ray", "vllm"} & set(sys.modules)))
 matrix_client.Matrix, matrix_client.MatrixCluster, matrix_client.Progress
-print(sorted({"httpx2", "ray", "vllm", "rich"} & set(sys.modules)))
+print(sorted({"grpc", "google.protobuf", "httpx2", "ray", "vllm", "rich"} & set(sys.modules)))
 """
 
 

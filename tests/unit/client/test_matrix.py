@@ -13,7 +13,6 @@ from matrix_client.errors import UsageError, WaitTimeout
 from matrix_crds.base import ObjectMeta
 from matrix_crds.errors import ManifestError, UnknownKind
 from matrix_store.errors import NotFound
-from tests.unit.client.replica import TOKEN, Replica, serving
 from tests.unit.client.worlds import CHAT, LAB, World, manifest, new_world, ready
 
 TWO = """
@@ -104,19 +103,6 @@ def test_what_happened_is_told(matrix: Matrix, world: World) -> None:
 
     assert [event.reason for event in matrix.events(matrix.get(MatrixCluster, "lab"))] == ["Starting"]
     assert len(matrix.events()) == 1
-
-
-def test_a_stream_is_read_in_a_for_loop_and_can_be_left(matrix: Matrix, world: World) -> None:
-    world.put(LAB, ready())
-    world.client_token(LAB, TOKEN)
-    with serving(Replica()) as replica:
-        world.put(CHAT, ready(endpoints=[{"name": "openai", "url": replica.url, "scope": "Machine"}]))
-
-        assert "".join(str(delta) for delta in matrix.chat("chat", "hello", stream=True)) == "one two three"
-        for delta in matrix.chat("chat", "hello", stream=True):
-            assert delta.text == "one"
-            break
-        assert str(matrix.chat("chat", "hello")) == "one two three"
 
 
 def test_it_works_inside_a_running_event_loop(world: World) -> None:

@@ -1,0 +1,189 @@
+"""The tries of one request: which replica next, how long to wait for one, and whether to go on after a failure."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from matrix_client.errors import NeedsUser, NotReady, RequestError, RequestTimeout, Unreachable
+from matrix_client.fleet import Fleet, Metadata
+from matrix_client.picker import Candidate, Wanted
+from matrix_client.refusals import told
+from matrix_client.routes import LOOK_SECONDS, Route, Routes
+from matrix_client.verdict import State
+from matrix_proto.errors import ErrorReason
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+    from matrix_client.channels import Line
+
+MOST_BREAKS = 3
+"""So many replicas may fail over one request while they work on it: it may be the request that brings them down."""
+FIRST_PAUSE_SECONDS = 0.01
+LONGEST_PAUSE_SECONDS = 1.0
+CONNECT_SECONDS = 5.0
+"""To hear from a directory for the first time, at least."""
+_BREAKS = frozenset({ErrorReason.BROKE_OFF, ErrorReason.ENGINE_FAILED})
+_AWAY = frozenset({ErrorReason.BROKE_OFF, ErrorReason.NOT_READY, ErrorReason.DRAINING})
+
+
+@dataclass(slots=True)
+class Seat:
+    """A replica that is reserved for a try. `release` it."""
+
+    fleet: Fleet
+    candidate: Candidate
+    line: Line
+    served_name: str
+    metadata: Metadata
+
+    @property
+    def where(self) -> str:
+        """The replica, for an error's text."""
+        return f"{self.served_name} at {self.line.address}"
+
+    def release(self) -> None:
+        self.fleet.release(self.candidate)
+
+
+class Attempts:
+    """For one request; used by one task."""
+
+    def __init__(self, routes: Routes, model: str, timeout: float | None, patience: float) -> None:
+        """`timeout` (seconds from now, None for no end) bounds all tries; `patience` the time that is spent waiting for a replica."""
+        self.begun = time.monotonic()
+        self._routes = routes
+        self._model = model
+        self._timeout = timeout
+        self._patience = patience
+        self._number = 0
+        self._breaks = 0
+        self._tried: set[str] = set()
+        self._corrected: set[ErrorReason] = set()
+
+    def left(self) -> float | None:
+        """Seconds until the deadline; None when there is none."""
+        return None if self._timeout is None else max(0.0, self.begun + self._timeout - time.monotonic())
+
+    async def seat(self) -> Seat:
+        """The replica for the next try. Raises NotFound, NotReady, RequestTimeout."""
+        while True:
+            route = self._routes.known(self._model) or await self._routes.look(self._model)
+            fleet = route.fleet
+            candidate = None if fleet is None else fleet.picker.pick(Wanted(route.target.application, self._tried))
+            if fleet is None or candidate is None:
+                await self._wait(route)
+            elif not fleet.picker.to_probe(candidate) or await self._sound(fleet, candidate):
+                return self._take(fleet, candidate, route)
+
+    async def failed(self, seat: Seat, error: grpc.aio.AioRpcError) -> None:
+        """After a try that brought nothing: returns when to try again, else raises the failure."""
+        failure = told(error, seat.where)
+        if failure.reason in _AWAY:
+            seat.fleet.picker.distrust(seat.candidate)
+        if self._correct(seat, failure.reason):
+            return
+        self._breaks += failure.reason in _BREAKS
+        if isinstance(failure, RequestTimeout) and self._timeout is not None:
+            failure = RequestTimeout(
+                f"{seat.where} did not answer within {self._timeout:g} s; allow more time, or see `matrix logs` of the model"
+            )
+        if not failure.retryable or self._breaks >= MOST_BREAKS:
+            raise failure from error
+        await self._pause(failure)
+
+    def _take(self, fleet: Fleet, candidate: Candidate, route: Route) -> Seat:
+        self._number += 1
+        try:
+            return Seat(fleet, candidate, fleet.line(candidate), route.target.served_name, fleet.metadata(self._number))
+        except BaseException:
+            fleet.release(candidate)
+            raise
+        finally:
+            self._mark(candidate.replica.id)
+
+    def _mark(self, id_: str) -> None:
+        """All have been tried: begin anew, the last one last."""
+        if id_ in self._tried:
+            self._tried.clear()
+        self._tried.add(id_)
+
+    async def _sound(self, fleet: Fleet, candidate: Candidate) -> bool:
+        sound = False
+        try:
+            sound = await fleet.sound(candidate)
+        finally:
+            if not sound:
+                fleet.release(candidate)
+        if not sound:
+            self._mark(candidate.replica.id)
+            where = f"{self._model} at {candidate.replica.grpc_address}"
+            await self._pause(Unreachable(f"{where} gives no sign of life; see `matrix get mxd`"))
+        return sound
+
+    def _correct(self, seat: Seat, reason: ErrorReason) -> bool:
+        """Once for each reason: whether what we knew (the token, the served name) is out of date, so that another try makes sense."""
+        if reason in self._corrected:
+            return False
+        self._corrected.add(reason)
+        if reason is ErrorReason.UNAUTHENTICATED:
+            return seat.fleet.read_token()
+        if reason is ErrorReason.UNKNOWN_MODEL:
+            known = self._routes.known(self._model)
+            self._routes.forget(self._model)
+            return known is None or time.monotonic() - known.looked > LOOK_SECONDS
+        return False
+
+    async def _pause(self, failure: RequestError) -> None:
+        """Before the next try: longer each time, and never at the same moment as others. Raises `failure` when patience ends."""
+        longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(self._number - 1, 16))
+        seconds = random.uniform(longest / 2, longest)
+        if seconds > self._patience_left():
+            raise failure
+        self._patience -= seconds
+        await asyncio.sleep(seconds)
+
+    def _patience_left(self) -> float:
+        left = self.left()
+        return self._patience if left is None else min(self._patience, left)
+
+    async def _wait(self, route: Route) -> None:
+        """No replica is there: waits for one, a little while. Raises when there is no point in it, or when patience ends."""
+        fleet, verdict = route.fleet, route.target.verdict
+        heard = fleet is None or fleet.watch.synced.is_set()
+        left = self._patience_left()
+        if not heard:
+            left = max(left, min(CONNECT_SECONDS - (time.monotonic() - self.begun), math.inf if self.left() is None else left))
+        if heard and verdict.state is State.STUCK:
+            raise NeedsUser(route.target.deployment, verdict.reason, _hint(route))
+        if left <= 0:
+            raise self._given_up(route)
+        begun = time.monotonic()
+        if fleet is not None:
+            await fleet.arrival(route.target.application, min(left, LOOK_SECONDS))
+        else:
+            await asyncio.sleep(min(left, LOOK_SECONDS))
+        self._patience -= time.monotonic() - begun
+        await self._routes.look(self._model)
+
+    def _given_up(self, route: Route) -> NotReady | RequestTimeout:
+        if self._timeout is not None and self.left() == 0:
+            return RequestTimeout(f"no replica of {self._model} took the request within {self._timeout:g} s: {_hint(route)}")
+        return NotReady(route.target.deployment, route.target.verdict.reason, _hint(route))
+
+
+def _hint(route: Route) -> str:
+    """What is waited for."""
+    verdict, watch = route.target.verdict, None if route.fleet is None else route.fleet.watch
+    if verdict.state is not State.DONE:
+        words = verdict.message
+    elif watch is None:
+        words = "its cluster has no directory"
+    else:
+        words = watch.last_error or "no replica is in the directory"
+    return f"{words}; see `matrix why {route.target.deployment}`"
