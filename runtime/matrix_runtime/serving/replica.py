@@ -15,13 +15,13 @@ from typing import Any
 from pydantic import ValidationError
 from ray import serve
 
-from matrix_proto.state import HEARTBEAT_SECONDS, Load, Replica, ReplicaState, StartFailure, StartPhase
+from matrix_proto.state import HEARTBEAT_SECONDS, Replica, ReplicaState, StartFailure, StartPhase
 from matrix_runtime.engines.port import EngineSettings
 from matrix_runtime.engines.select import environment, needs_model
 from matrix_runtime.errors import StartFailed
 from matrix_runtime.serving.arguments import ReplicaArguments
 from matrix_runtime.serving.bring_up import bring_up
-from matrix_runtime.serving.channel import HostSpec, Ongoing
+from matrix_runtime.serving.channel import Busy, HostSpec, Ready
 from matrix_runtime.serving.failures import classify
 from matrix_runtime.serving.host_process import HostProcess
 from matrix_runtime.serving.reporter import Reporter, http_post
@@ -48,7 +48,7 @@ class ModelReplica:
         self._reporter = Reporter(self._first_report(), http_post(self._arguments.state_url, token))
         self._reporter.start()
         try:
-            url = await self._start()
+            ready = await self._start()
         except BaseException as error:
             failure = self._in_plain_words(error)
             if not self._stopping:
@@ -56,7 +56,8 @@ class ModelReplica:
             if self._host is not None:
                 await self._host.kill()
             raise failure from None
-        self._reporter.update(state=ReplicaState.READY, phase=None, progress=None, message="", http_url=url)
+        where = {"http_url": ready.url, "grpc_address": ready.grpc_address}
+        self._reporter.update(state=ReplicaState.READY, phase=None, progress=None, message="", **where)
         self._watching = asyncio.create_task(self._watch(self._host_or_fail()))
 
     def reconfigure(self, user_config: Any) -> None:
@@ -78,10 +79,12 @@ class ModelReplica:
         if self._reporter.replica.state is ReplicaState.READY:
             self._reporter.update(state=ReplicaState.DRAINING, message="finishing the requests in flight")
             await asyncio.sleep(HEARTBEAT_SECONDS)
-        await self._host.stop(self._settings.drain_seconds + STOP_SECONDS)
+            await self._host.stop(self._settings.drain_seconds, STOP_SECONDS)
+        else:
+            await self._host.kill()
         self._reporter.stop()
 
-    async def _start(self) -> str:
+    async def _start(self) -> Ready:
         spec = HostSpec(
             settings=EngineSettings.model_validate(dict(self._arguments)),
             bind_host=self._arguments.bind_host,
@@ -100,8 +103,8 @@ class ModelReplica:
         try:
             while True:
                 event = await host.next_event()
-                if isinstance(event, Ongoing):
-                    self._reporter.update(load=Load(ongoing=event.count))
+                if isinstance(event, Busy):
+                    self._reporter.update(load=event.load)
         except StartFailed as failure:
             if self._stopping:
                 return
