@@ -268,7 +268,7 @@ class Replicas(LenientModel):
 
 
 class DeploymentAllocation(LenientModel):
-    """What must be remembered to start again what Serve has given up on (its failed start is terminal)."""
+    """What must be remembered between starts: above all to start again what Serve has given up on (its failed start is terminal)."""
 
     attempt: int = 1
     """The how-manieth start this is."""
@@ -276,6 +276,8 @@ class DeploymentAllocation(LenientModel):
     """Attempts that Serve gave up on since the spec changed or a replica was ready: the backoff's exponent."""
     retry_at: datetime | None = None
     """When the next one comes."""
+    restarted_at: datetime | None = None
+    """The last `rollout.restartedAt`: a manifest that does not have it restarts nothing."""
 
 
 class ModelDeploymentStatus(Status):

@@ -4,7 +4,8 @@ A PUT replaces the whole set of applications, so every entry is rendered each ti
 whatever a foreign hand deployed by configuration, unchanged. No secret is in it, only the directory where the runtime finds them.
 
 What is live and what rolls (read off ray 2.60): an identical PUT and a change of `user_config` or `num_replicas` are live; a change of
-`import_path`, `runtime_env`, `args` or `ray_actor_options` starts every replica of the application anew.
+`import_path`, `runtime_env`, `args` or `ray_actor_options` starts every replica of the application anew. docs/architecture.md has the
+fields of the spec on either side.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from matrix_crds import quantity
@@ -44,11 +46,7 @@ def application_name(deployment: ModelDeployment) -> str:
 def system_entry(layout: RuntimeLayout, serving: Iterable[ModelDeployment], held: Iterable[Entry] = ()) -> Entry:
     """mx-system: always there, pinned to the head. The gateway is told live which models there are, whether or not one is up; `held`
     are those of former times that stay as they are (see gateway_models)."""
-    models = [
-        {"name": deployment.served_name, "application": application_name(deployment), "policy": deployment.spec.routing.policy.value}
-        for deployment in serving
-    ]
-    models = sorted([*models, *held], key=lambda model: str(model["name"]))
+    models = sorted([*map(_served_model, serving), *held], key=lambda model: str(model["name"]))
     return {
         "name": SYSTEM_APPLICATION,
         "route_prefix": None,
@@ -73,17 +71,7 @@ def model_entry(deployment: ModelDeployment, layout: RuntimeLayout) -> Entry:
         "name": application_name(deployment),
         "route_prefix": None,
         "import_path": MODEL_BUILDER,
-        "args": {
-            "deployment": deployment.metadata.name,
-            "servedName": deployment.served_name,
-            "source": spec.model.source or "",
-            "engine": spec.engine.to_wire(),
-            "resources": spec.resources.to_wire(),
-            "stateUrl": layout.state_url,
-            "bindHost": layout.bind_host,
-            "secretsDir": layout.secrets_dir,
-            "modelCacheDir": layout.model_cache_dir,
-        },
+        "args": _rolling_arguments(deployment, layout) | {"version": version_of(deployment, layout)},
         "deployments": [
             {
                 "name": REPLICA_DEPLOYMENT,
@@ -99,6 +87,48 @@ def model_entry(deployment: ModelDeployment, layout: RuntimeLayout) -> Entry:
             }
         ],
     }
+
+
+def version_of(deployment: ModelDeployment, layout: RuntimeLayout) -> str:
+    """A hash of all that starts the replicas anew when it changes: each replica reports the one that it was started with."""
+    return entry_hash({"args": _rolling_arguments(deployment, layout), "restartedAt": _moment(restarted_at(deployment))})
+
+
+def restarted_at(deployment: ModelDeployment) -> datetime | None:
+    """The restart that was asked for last; one that a manifest no longer has is remembered, so that its absence restarts nothing."""
+    allocation = deployment.status.allocation
+    return deployment.spec.rollout.restarted_at or (allocation.restarted_at if allocation else None)
+
+
+def _rolling_arguments(deployment: ModelDeployment, layout: RuntimeLayout) -> Entry:
+    """The arguments of a replica, the version apart. What Ray reserves for it follows from `resources`."""
+    spec = deployment.spec
+    return {
+        "deployment": deployment.metadata.name,
+        "servedName": deployment.served_name,
+        "source": spec.model.source or "",
+        "engine": spec.engine.to_wire(),
+        "resources": spec.resources.to_wire(),
+        "stateUrl": layout.state_url,
+        "bindHost": layout.bind_host,
+        "secretsDir": layout.secrets_dir,
+        "modelCacheDir": layout.model_cache_dir,
+    }
+
+
+def _served_model(deployment: ModelDeployment) -> Entry:
+    """What the gateway is told of a model."""
+    return {
+        "name": deployment.served_name,
+        "application": application_name(deployment),
+        "policy": deployment.spec.routing.policy.value,
+        "replicas": deployment.spec.replicas,
+    }
+
+
+def _moment(time: datetime | None) -> str | None:
+    """The same text for the same moment, whatever the zone that it was written in."""
+    return time.astimezone(UTC).isoformat() if time else None
 
 
 def gateway_models(system: Entry | None) -> list[Entry]:

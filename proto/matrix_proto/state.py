@@ -90,6 +90,8 @@ class Replica(WireModel):
     """mx-md-<ModelDeployment name>."""
     model: str
     """The served name."""
+    version: str = ""
+    """The version in the arguments that it was started with: the control plane tells by it which replicas run what is declared now."""
     attempt: int = 1
     state: ReplicaState
     phase: StartPhase | None = None

@@ -100,7 +100,14 @@ class FakeRay:
             return web.Response(status=503)
         replicas = [self._replica(name, entry) for name, entry in self.applications.items() if name.startswith("mx-md-")]
         return web.json_response(
-            {"runtimeVersion": "0.1.0", "rayVersion": "2.60.0", "instance": "i", "revision": self.revision, "replicas": replicas}
+            {
+                "runtimeVersion": "0.1.0",
+                "rayVersion": "2.60.0",
+                "instance": "i",
+                "revision": self.revision,
+                "replicas": replicas,
+                "gateway": {"ready": True},
+            }
         )
 
     def _fails(self, name: str, entry: dict[str, Any]) -> bool:
@@ -112,6 +119,7 @@ class FakeRay:
             "application": name,
             "model": entry["args"]["servedName"],
             "attempt": _attempt(entry),
+            "version": entry["args"]["version"],
             "state": "Ready",
             "since": datetime.now(UTC).isoformat() if self._fails(name, entry) else SINCE,
             "pid": 1,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from matrix_crds.cluster import Allocation, AllocationKind, DeletionPolicy, MatrixCluster, UpgradeType
+from matrix_crds.cluster import Allocation, AllocationKind, DeletionPolicy, MatrixCluster
 from matrix_crds.constants import FINALIZER
 from matrix_operator.looks import Unknown
+from matrix_operator.reconcile.renewal import pending_renewal
 from matrix_operator.reconcile.selection import select
 from matrix_operator.reconcile.steps import AddFinalizer, Ensure, PutServe, RecordAllocation, ReleaseFinalizer, Remove, Step
 from matrix_operator.reconcile.view import ClusterView
@@ -47,18 +48,23 @@ def _decide_allocation(view: ClusterView, kind: AllocationKind, now: datetime) -
     current = view.cluster.status.allocation
     if current is None:
         return (RecordAllocation("a first allocation", _allocation(view, kind, 1, now)),)
-    if current.template_hash == view.template_hash:
+    renewal = pending_renewal(view)
+    if renewal is None:
         return ()
     if view.backend_absent:  # also when the former template was refused, and nothing was made of it
-        return (RecordAllocation("the template has changed", _allocation(view, kind, current.attempt + 1, now)),)
-    if view.cluster.spec.upgrade_policy.type is UpgradeType.NEVER:
-        return ()
-    return (Remove("the template has changed and upgradePolicy is Recreate"),)
+        return (RecordAllocation(renewal.why, _allocation(view, kind, current.attempt + 1, now)),)
+    return (Remove(renewal.why),) if renewal.wanted else ()
 
 
 def _allocation(view: ClusterView, kind: AllocationKind, attempt: int, now: datetime) -> Allocation:
-    name = f"{view.cluster.metadata.name}-{view.cluster.metadata.uid[:8]}"
-    return Allocation(kind=kind, name=name, attempt=attempt, template_hash=view.template_hash, started_at=now.replace(microsecond=0))
+    return Allocation(
+        kind=kind,
+        name=f"{view.cluster.metadata.name}-{view.cluster.metadata.uid[:8]}",
+        attempt=attempt,
+        template_hash=view.template_hash,
+        restarted_at=view.cluster.spec.upgrade_policy.restarted_at,
+        started_at=now.replace(microsecond=0),
+    )
 
 
 def _decide_running(view: ClusterView) -> tuple[Step, ...]:

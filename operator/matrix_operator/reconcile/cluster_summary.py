@@ -6,15 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from matrix_crds.base import ConditionStatus, Endpoint, EndpointScope
+from matrix_crds.base import ConditionStatus
 from matrix_crds.cluster import Allocation, ClusterCondition, MatrixClusterStatus, RayStatus, SecretReference, Workers
 from matrix_crds.reasons import ClusterReason
 from matrix_operator.backends.port import BackendRefusal, NodePhase, NodeState, Removal, RemovalState
 from matrix_operator.looks import Absent, Present, Unknown
 from matrix_operator.reconcile.conditions import FALSE, TRUE, UNKNOWN, Verdict, merge, sum_up
+from matrix_operator.reconcile.endpoints import cluster_endpoints
+from matrix_operator.reconcile.renewal import pending_renewal
 from matrix_operator.reconcile.view import ClusterView
 from matrix_operator.serve_config import SYSTEM_APPLICATION
 from matrix_operator.versions import incompatibility
+from matrix_proto.state import GatewayView
 
 DASHBOARD_GRACE = timedelta(seconds=60)
 DELETION_DEADLINE = timedelta(seconds=120)
@@ -60,7 +63,7 @@ def summarise(view: ClusterView, outcome: ClusterOutcome, backend_name: str, now
         summary=ready.message,
         backend=backend_name,
         conditions=merge(cluster.status.conditions, (ready, *parts), cluster.metadata.generation, now),
-        endpoints=_endpoints(view),
+        endpoints=cluster_endpoints(view),
         workers=_workers(view),
         allocation=outcome.allocation or cluster.status.allocation,
         credentials_ref=SecretReference(name=f"{cluster.metadata.name}-client-token"),
@@ -182,17 +185,27 @@ def _serve_ready(view: ClusterView, outcome: ClusterOutcome) -> Verdict:
     problem = incompatibility(view.ray.state.state.runtime_version)
     if problem:
         return Verdict(verdict, FALSE, ClusterReason.RUNTIME_TOO_OLD, problem)
-    return Verdict(verdict, TRUE, ClusterReason.READY)
+    return _gateway_ready(view.ray.state.state.gateway)
+
+
+def _gateway_ready(gateway: GatewayView | None) -> Verdict:
+    if gateway is not None and gateway.ready:
+        return Verdict(ClusterCondition.SERVE_READY, TRUE, ClusterReason.READY)
+    told = gateway.message if gateway else "it has not reported yet"
+    message = f"the gateway is not ready: {told or 'it does not say why'}"
+    return Verdict(ClusterCondition.SERVE_READY, FALSE, ClusterReason.GATEWAY_NOT_READY, message)
 
 
 def _up_to_date(view: ClusterView) -> Verdict:
     verdict = ClusterCondition.UP_TO_DATE
-    allocation = view.cluster.status.allocation
-    if allocation is None or not view.template_hash or allocation.template_hash == view.template_hash:
+    renewal = pending_renewal(view)
+    if renewal is None:
         return Verdict(verdict, TRUE, ClusterReason.READY)
+    if renewal.wanted:
+        return Verdict(verdict, FALSE, ClusterReason.ROLLING_OUT, f"the cluster is being made anew: {renewal.why}")
     message = (
-        "the head's or a group's template has changed and is held back by upgradePolicy Never; "
-        "set spec.upgradePolicy.type to Recreate to make the cluster anew"
+        f"{renewal.why} and is held back by upgradePolicy Never; "
+        f"`matrix rollout restart mxc/{view.cluster.metadata.name}` makes the cluster anew with it"
     )
     return Verdict(verdict, FALSE, ClusterReason.TEMPLATE_CHANGED, message)
 
@@ -201,16 +214,6 @@ def _ready_message(view: ClusterView) -> str:
     serving = len(view.deployments)
     models = "no models" if not serving else f"{serving} model{'s' if serving > 1 else ''} declared"
     return f"{len(view.nodes or ())} node{'s' if len(view.nodes or ()) != 1 else ''}, {models}"
-
-
-def _endpoints(view: ClusterView) -> tuple[Endpoint, ...]:
-    if view.address is None or view.cluster.deleting:
-        return ()
-    scope = EndpointScope.MACHINE
-    return (
-        Endpoint(name="dashboard", url=view.address.dashboard_url, scope=scope),
-        Endpoint(name="directory", url=view.address.state_url, scope=scope),
-    )
 
 
 def _ray(view: ClusterView) -> RayStatus | None:

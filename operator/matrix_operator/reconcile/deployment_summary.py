@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from matrix_crds import quantity
@@ -10,15 +10,17 @@ from matrix_crds.deployment import DeploymentAllocation, DeploymentCondition, Mo
 from matrix_crds.reasons import DeploymentReason
 from matrix_operator.ray_rest import ServeApplication, ServeDeployment
 from matrix_operator.reconcile.conditions import FALSE, TRUE, UNKNOWN, Verdict, merge, sum_up
-from matrix_operator.reconcile.endpoints import endpoints, unheard
+from matrix_operator.reconcile.endpoints import model_endpoints
+from matrix_operator.reconcile.rollout import up_to_date
 from matrix_operator.reconcile.selection import Refusal, select
+from matrix_operator.reconcile.serving_view import answering, is_accepted, rejection, unheard, unseen, updated
+from matrix_operator.reconcile.start_failures import SERVE_GAVE_UP, start_failures
 from matrix_operator.reconcile.view import ClusterView
-from matrix_operator.serve_config import REPLICA_DEPLOYMENT, entry_hash, model_entry
+from matrix_operator.serve_config import REPLICA_DEPLOYMENT, restarted_at
 from matrix_proto.state import ReplicaState, ReplicaView, StartPhase
 
 FIRST_RETRY = timedelta(seconds=10)
 LAST_RETRY = timedelta(minutes=10)
-LINES_SHOWN = 8
 
 PHASE_REASON = {
     StartPhase.PREPARING: DeploymentReason.STARTING,
@@ -26,9 +28,6 @@ PHASE_REASON = {
     StartPhase.CONVERTING: DeploymentReason.CONVERTING,
     StartPhase.LOADING: DeploymentReason.LOADING,
 }
-
-SERVE_GAVE_UP = {"DEPLOY_FAILED": True, "UNHEALTHY": False, "RUNNING": False, "DEPLOYING": False, "NOT_STARTED": False, "DELETING": False}
-"""Serve's application states: does the same configuration start it again? After DEPLOY_FAILED it does not (three failed starts)."""
 
 
 def summarise(deployment: ModelDeployment, view: ClusterView | None, now: datetime) -> ModelDeploymentStatus:
@@ -38,7 +37,7 @@ def summarise(deployment: ModelDeployment, view: ClusterView | None, now: dateti
     parts = (
         _cluster_ready(deployment, view),
         _replicas_ready(deployment, view, refusal, allocation),
-        _up_to_date(deployment, view, refusal),
+        up_to_date(deployment, view, refusal, allocation),
     )
     ordered = (parts[1], *parts) if refusal else parts
     ready = sum_up(DeploymentCondition.READY, DeploymentReason.READY, ordered, _ready_message(deployment, view))
@@ -47,7 +46,7 @@ def summarise(deployment: ModelDeployment, view: ClusterView | None, now: dateti
         observed_generation=deployment.metadata.generation,
         summary=ready.message.splitlines()[0] if ready.message else "",
         conditions=merge(deployment.status.conditions, (ready, *parts), deployment.metadata.generation, now),
-        endpoints=endpoints(deployment, view),
+        endpoints=model_endpoints(deployment, view),
         ready_replicas=replicas.ready,
         replicas=replicas,
         model=deployment.served_name,
@@ -57,38 +56,35 @@ def summarise(deployment: ModelDeployment, view: ClusterView | None, now: dateti
 
 def next_allocation(deployment: ModelDeployment, view: ClusterView, now: datetime) -> DeploymentAllocation:
     """A new attempt when Serve has given up on the current one and the backoff is over."""
-    current = deployment.status.allocation or DeploymentAllocation()
-    if deployment.status.observed_generation != deployment.metadata.generation or _ready_count(deployment, view):
-        current = DeploymentAllocation(attempt=current.attempt)
+    current = _remembered(deployment)
+    if deployment.status.observed_generation != deployment.metadata.generation or updated(deployment, view):
+        current = current.model_copy(update={"failures": 0, "retry_at": None})
     if not _given_up(deployment, view, current):
-        return DeploymentAllocation(attempt=current.attempt, failures=current.failures) if view.serve else current
+        return current.model_copy(update={"retry_at": None}) if view.serve else current
     if current.retry_at is None:
         delay = min(LAST_RETRY, FIRST_RETRY * 2 ** min(current.failures, 10))
-        return DeploymentAllocation(attempt=current.attempt, failures=current.failures + 1, retry_at=now.replace(microsecond=0) + delay)
+        return current.model_copy(update={"failures": current.failures + 1, "retry_at": now.replace(microsecond=0) + delay})
     if now < current.retry_at <= now + LAST_RETRY:  # later than that: the clock was set back
         return current
-    return DeploymentAllocation(attempt=current.attempt + 1, failures=current.failures)
+    return current.model_copy(update={"attempt": current.attempt + 1, "retry_at": None})
+
+
+def _remembered(deployment: ModelDeployment) -> DeploymentAllocation:
+    current = deployment.status.allocation or DeploymentAllocation()
+    return current.model_copy(update={"restarted_at": restarted_at(deployment)})
 
 
 def _given_up(deployment: ModelDeployment, view: ClusterView, allocation: DeploymentAllocation) -> bool:
     application = view.application(deployment)
     if application is None or not SERVE_GAVE_UP.get(application.status, False):
         return False
-    return _accepted_attempt(application) == allocation.attempt and _is_accepted(deployment, view)
+    return _accepted_attempt(application) == allocation.attempt and is_accepted(deployment, view)
 
 
 def _accepted_attempt(application: ServeApplication) -> int | None:
     deployments = (application.deployed_app_config or {}).get("deployments") or [{}]
     attempt = (deployments[0].get("user_config") or {}).get("attempt")
     return attempt if isinstance(attempt, int) else None
-
-
-def _is_accepted(deployment: ModelDeployment, view: ClusterView) -> bool:
-    """Serve has the entry that is declared now."""
-    application = view.application(deployment)
-    if application is None or view.layout is None:
-        return False
-    return application.deployed_app_config == model_entry(deployment, view.layout)
 
 
 def _cluster_ready(deployment: ModelDeployment, view: ClusterView | None) -> Verdict:
@@ -121,76 +117,31 @@ def _replicas_ready(
     if deployment.spec.replicas == 0:
         return Verdict(verdict, TRUE, DeploymentReason.SCALED_TO_ZERO, "spec.replicas is 0: nothing serves")
     if view.serve is None or view.state is None:
-        return Verdict(verdict, UNKNOWN, _unseen(view), "the replicas can't be seen while the cluster does not answer")
-    ready = _ready_count(deployment, view)
-    if ready >= deployment.spec.replicas:
-        return Verdict(verdict, TRUE, DeploymentReason.READY, f"{ready} of {deployment.spec.replicas} replicas ready")
+        return Verdict(verdict, UNKNOWN, unseen(view), "the replicas can't be seen while the cluster does not answer")
+    if len(answering(deployment, view)) >= deployment.spec.replicas:
+        return Verdict(verdict, TRUE, DeploymentReason.READY, _ready_message(deployment, view))
     return next(_causes(deployment, view, allocation))
 
 
 def _causes(deployment: ModelDeployment, view: ClusterView, allocation: DeploymentAllocation | None) -> Iterator[Verdict]:
     """The causes that apply, the most telling first; the last always does."""
     verdict = DeploymentCondition.REPLICAS_READY
-    yield from _rejection(verdict, deployment, view)
+    yield from rejection(verdict, deployment, view)
     unschedulable = too_large(deployment, view)
     if unschedulable:
         yield Verdict(verdict, FALSE, DeploymentReason.UNSCHEDULABLE, unschedulable)
-    attempt = allocation.attempt if allocation else 1
-    replicas = view.replicas(deployment)
-    failed = [
-        replica for replica in replicas if replica.failure and replica.attempt == attempt and not _of_a_predecessor(replica, deployment)
-    ]
-    application = view.application(deployment)
-    if application is None or not _is_accepted(deployment, view):
+    if not is_accepted(deployment, view):
         yield Verdict(verdict, FALSE, DeploymentReason.PENDING, "waiting for Ray Serve to take the configuration")
-    elif failed:
-        yield _failed(failed[-1], application, allocation)
-    elif SERVE_GAVE_UP.get(application.status, False):
-        yield Verdict(verdict, FALSE, DeploymentReason.START_FAILED, _serve_says(application) + _retry_note(allocation))
-    yield from _progress(deployment, view, replicas, application)
+    yield from start_failures(verdict, deployment, view, allocation)
+    yield from _progress(deployment, view)
 
 
-def _rejection(type_: DeploymentCondition, deployment: ModelDeployment, view: ClusterView) -> Iterator[Verdict]:
-    """What Serve said when it refused the entry as it is declared now; nothing if it did not."""
-    text = view.rejections.get(entry_hash(model_entry(deployment, view.layout))) if view.layout else None
-    if text:
-        yield Verdict(type_, FALSE, DeploymentReason.REJECTED_BY_SERVE, f"Ray Serve refused the configuration: {text}")
-
-
-def _of_a_predecessor(replica: ReplicaView, deployment: ModelDeployment) -> bool:
-    """It was of a deployment of the same name that was deleted: the directory remembers failures for a while."""
-    created = deployment.metadata.creation_timestamp
-    return created is not None and replica.since < created
-
-
-def _failed(replica: ReplicaView, application: ServeApplication, allocation: DeploymentAllocation | None) -> Verdict:
-    assert replica.failure is not None
-    lines = "".join(f"\n  | {line}" for line in replica.failure.lines[-LINES_SHOWN:])
-    note = _retry_note(allocation) if SERVE_GAVE_UP.get(application.status, False) else "; Ray Serve tries again (three tries in all)"
-    reason = DeploymentReason(replica.failure.reason.value)
-    return Verdict(DeploymentCondition.REPLICAS_READY, FALSE, reason, replica.failure.message + note + lines)
-
-
-def _retry_note(allocation: DeploymentAllocation | None) -> str:
-    if allocation is None or allocation.retry_at is None:
-        return "; starting again"
-    return f"; started again at {allocation.retry_at:%H:%M:%S} UTC, or at once when the manifest changes"
-
-
-def _serve_says(application: ServeApplication) -> str:
-    texts = (*(item.message for item in application.deployments.values()), application.message)
-    text = next((text for text in texts if text.strip()), "Ray Serve gave up on it without a message")
-    return text.strip().splitlines()[-1][:500]
-
-
-def _progress(
-    deployment: ModelDeployment, view: ClusterView, replicas: Sequence[ReplicaView], application: ServeApplication | None
-) -> Iterator[Verdict]:
+def _progress(deployment: ModelDeployment, view: ClusterView) -> Iterator[Verdict]:
     verdict = DeploymentCondition.REPLICAS_READY
-    starting = [replica for replica in replicas if replica.state is ReplicaState.STARTING]
-    ready = [replica for replica in replicas if replica.state is ReplicaState.READY and not replica.suspect]
-    count = f"{len(ready)} of {deployment.spec.replicas} replicas ready"
+    replicas, application = view.replicas(deployment), view.application(deployment)
+    starting = [replica for replica in replicas if replica.state is ReplicaState.STARTING and not replica.suspect]
     suspect = [replica for replica in replicas if replica.suspect]
+    count = _ready_message(deployment, view)
     if starting:
         yield Verdict(verdict, FALSE, _starting_reason(starting[0]), f"{count}; {_starting_message(starting[0])}")
     if suspect:
@@ -238,49 +189,26 @@ def too_large(deployment: ModelDeployment, view: ClusterView) -> str | None:
     return f"a replica asks for {asks}; no node has that (at most {', '.join(lacking)}): {remedy}"
 
 
-def _up_to_date(deployment: ModelDeployment, view: ClusterView | None, refusal: Refusal | None) -> Verdict:
-    verdict = DeploymentCondition.UP_TO_DATE
-    if refusal:
-        return Verdict(verdict, FALSE, refusal.reason, refusal.message)
-    if view is None or view.cluster.deleting:
-        return Verdict(verdict, UNKNOWN, DeploymentReason.CLUSTER_NOT_FOUND, "no cluster to run on")
-    if view.serve is None:
-        return Verdict(verdict, UNKNOWN, _unseen(view), "not known before the cluster answers")
-    if deployment.spec.replicas == 0:
-        gone = view.application(deployment) is None
-        return Verdict(verdict, TRUE if gone else FALSE, DeploymentReason.SCALED_TO_ZERO, "" if gone else "the last replicas are leaving")
-    if not _is_accepted(deployment, view):
-        waiting = Verdict(verdict, FALSE, DeploymentReason.PENDING, "waiting for Ray Serve to take the configuration")
-        return next(_rejection(verdict, deployment, view), waiting)
-    application = view.application(deployment)
-    if application is not None and application.status == "DEPLOYING" and _ready_count(deployment, view) >= deployment.spec.replicas:
-        return Verdict(verdict, FALSE, DeploymentReason.ROLLING_OUT, "waiting for Ray Serve to finish the rollout")
-    return Verdict(verdict, TRUE, DeploymentReason.READY)
-
-
-def _unseen(view: ClusterView) -> DeploymentReason:
-    """Why the inside of a cluster can't be seen: it is not up, or it does not answer although it should."""
-    ready = view.cluster.status.condition("Ready")
-    up = ready is not None and ready.status is not FALSE
-    return DeploymentReason.STATE_UNKNOWN if up else DeploymentReason.CLUSTER_NOT_READY
-
-
-def _ready_count(deployment: ModelDeployment, view: ClusterView) -> int:
-    return sum(1 for replica in view.replicas(deployment) if replica.state is ReplicaState.READY and not replica.suspect)
-
-
 def _replicas(deployment: ModelDeployment, view: ClusterView | None) -> Replicas:
     seen = view.replicas(deployment) if view else ()
-    ready = _ready_count(deployment, view) if view else 0
-    starting = sum(1 for replica in seen if replica.state is ReplicaState.STARTING)
+    ready = len(answering(deployment, view)) if view else 0
+    starting = sum(1 for replica in seen if replica.state is ReplicaState.STARTING and not replica.suspect)
     failing = sum(1 for replica in seen if replica.state is ReplicaState.FAILED or replica.suspect)
     desired = deployment.spec.replicas
-    return Replicas(desired=desired, ready=ready, starting=starting, failing=min(failing, desired), display=f"{ready}/{desired}")
+    return Replicas(
+        desired=desired,
+        ready=ready,
+        starting=starting,
+        failing=min(failing, max(0, desired - ready)),
+        updated=updated(deployment, view) if view else 0,
+        display=f"{ready}/{desired}",
+    )
 
 
 def _ready_message(deployment: ModelDeployment, view: ClusterView | None) -> str:
-    ready = _ready_count(deployment, view) if view else 0
-    return f"{ready} of {deployment.spec.replicas} replicas ready" if deployment.spec.replicas else "scaled to zero"
+    wanted = deployment.spec.replicas
+    ready = len(answering(deployment, view)) if view else 0
+    return f"{min(ready, wanted)} of {wanted} replicas ready" if wanted else "scaled to zero"
 
 
 def unable(status: ModelDeploymentStatus, generation: int, message: str, now: datetime) -> ModelDeploymentStatus:

@@ -1,30 +1,40 @@
-"""Where a model answers. Pure. What can't be seen right now stays where it was seen last: the replicas serve on without the cluster's
-control plane, and a client that finds one gone tries the next."""
+"""Where a model, and a cluster, answer. Pure. What can't be seen right now stays where it was seen last: all of it serves on without the
+control plane."""
 
 from __future__ import annotations
 
 from matrix_crds.base import Endpoint, EndpointScope
 from matrix_crds.deployment import ModelDeployment
+from matrix_operator.backends.port import RayAddress
+from matrix_operator.reconcile.serving_view import answering, unheard
 from matrix_operator.reconcile.view import ClusterView
-from matrix_operator.serve_config import REPLICA_DEPLOYMENT
-from matrix_proto.state import ReplicaState
+
+_SCOPE = EndpointScope.MACHINE
 
 
-def endpoints(deployment: ModelDeployment, view: ClusterView | None) -> tuple[Endpoint, ...]:
-    """OpenAI's HTTP API of each ready replica: `openai`, and for further ones `openai-2` and so on (names are keys)."""
+def cluster_endpoints(view: ClusterView) -> tuple[Endpoint, ...]:
+    """The gateway's OpenAI API, the directory for callers of gRPC (its Watch tells of the replicas), Ray's dashboard, the state."""
+    if view.cluster.deleting:
+        return ()
+    if view.address is None:
+        return view.cluster.status.endpoints
+    return (
+        _openai(view.address),
+        Endpoint(name="grpc", url=f"grpc://{view.address.directory_address}", scope=_SCOPE),
+        Endpoint(name="dashboard", url=view.address.dashboard_url, scope=_SCOPE),
+        Endpoint(name="directory", url=view.address.state_url, scope=_SCOPE),
+    )
+
+
+def model_endpoints(deployment: ModelDeployment, view: ClusterView | None) -> tuple[Endpoint, ...]:
+    """The gateway's OpenAI API, once a replica answers. The replicas' own addresses are in the directory."""
     if view is None or view.cluster.deleting or view.cluster.spec.suspend or view.backend_absent or not deployment.spec.replicas:
         return ()
-    ready = (replica for replica in view.replicas(deployment) if replica.state is ReplicaState.READY and not replica.suspect)
-    urls = sorted(replica.http_url for replica in ready if replica.http_url)
-    if not urls and (view.state is None or unheard(deployment, view)):
-        return deployment.status.endpoints
-    names = ("openai" if number == 1 else f"openai-{number}" for number in range(1, len(urls) + 1))
-    return tuple(Endpoint(name=name, url=f"{url}/v1", scope=EndpointScope.MACHINE) for name, url in zip(names, urls, strict=True))
+    if answering(deployment, view) and view.address is not None:
+        return (_openai(view.address),)
+    hidden = view.state is None or view.address is None or unheard(deployment, view)
+    return deployment.status.endpoints if hidden else ()
 
 
-def unheard(deployment: ModelDeployment, view: ClusterView) -> int:
-    """How many replicas run according to Serve and have not told the directory yet, which has just started itself."""
-    application = view.application(deployment)
-    serving = application.deployments.get(REPLICA_DEPLOYMENT) if application else None
-    known = {replica.id for replica in view.replicas(deployment)}
-    return sum(1 for replica in serving.replicas if replica.state == "RUNNING" and replica.replica_id not in known) if serving else 0
+def _openai(address: RayAddress) -> Endpoint:
+    return Endpoint(name="openai", url=f"{address.gateway_url}/v1", scope=_SCOPE)

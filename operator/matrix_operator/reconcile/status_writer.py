@@ -19,7 +19,7 @@ AnyStatus = TypeVar("AnyStatus", bound=Status)
 EVENT_LENGTH = 1000
 QUIET = frozenset(
     {"Pending", "Starting", "Downloading", "Converting", "Loading", "RollingOut", "ScaledToZero", "Suspended", "Deleting"}
-    | {"HeadNotReady", "WorkersNotReady", "ServeNotReady", "ClusterNotReady"}
+    | {"HeadNotReady", "WorkersNotReady", "ServeNotReady", "GatewayNotReady", "ClusterNotReady"}
 )
 """Reasons that are a part of normal life: their events are no warnings."""
 

@@ -60,7 +60,8 @@ class ClusterView:
         readable = self.serve is None, self.state is None
         ready = self.cluster.status.condition("Ready")
         application, replicas = self.application(deployment), self.replicas(deployment)
-        return self.cluster.deleting, ready, readable, self.layout, self.nodes, self.rejections, names, application, replicas
+        where = self.address, self.layout
+        return self.cluster.deleting, ready, readable, where, self.nodes, self.rejections, names, application, replicas
 
     @property
     def observation(self) -> Observation | None:

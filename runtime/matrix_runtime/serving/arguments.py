@@ -8,6 +8,8 @@ from matrix_runtime.engines.port import EngineSettings
 class ReplicaArguments(EngineSettings):
     """The `args` of the application: changing one starts every replica anew. No secret is in them, only where the secrets are."""
 
+    version: str = ""
+    """A hash of what starts the replicas anew when it changes: the replica reports it, and so tells which change it runs."""
     deployment: str
     """The ModelDeployment's name."""
     state_url: str

@@ -12,8 +12,8 @@ from matrix_operator.backends.port import NodePhase, NodeState, Observation, Ray
 from matrix_operator.looks import Look, Present
 from matrix_operator.ray_rest import RayNode, RayVersion, ServeApplication, ServeDetails
 from matrix_operator.reconcile.view import ClusterView, RayLooks
-from matrix_operator.serve_config import application_name, model_entry, system_entry
-from matrix_proto.state import Replica, ReplicaState, ReplicaView, State
+from matrix_operator.serve_config import application_name, model_entry, system_entry, version_of
+from matrix_proto.state import GatewayView, Replica, ReplicaState, ReplicaView, State
 
 NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 BEFORE = datetime(2026, 6, 1, 11, 0, tzinfo=UTC)
@@ -67,6 +67,7 @@ def replica(item: ModelDeployment, state: ReplicaState = ReplicaState.READY, **f
         id=f"{item.metadata.name}-1",
         application=application_name(item),
         model=item.served_name,
+        version=version_of(item, LAYOUT),
         state=state,
         since=BEFORE,
         pid=1,
@@ -75,8 +76,12 @@ def replica(item: ModelDeployment, state: ReplicaState = ReplicaState.READY, **f
     return ReplicaView.model_validate(base.model_dump() | fields)
 
 
-def state(*replicas: ReplicaView, runtime_version: str = "0.1.0") -> Present[State]:
-    return Present(State(runtime_version=runtime_version, ray_version="2.60.0", instance="i", revision=1, replicas=replicas))
+ANSWERING = GatewayView(ready=True, url="http://127.0.0.1:9002")
+
+
+def state(*replicas: ReplicaView, runtime_version: str = "0.1.0", gateway: GatewayView | None = ANSWERING) -> Present[State]:
+    about = State(runtime_version=runtime_version, ray_version="2.60.0", instance="i", revision=1)
+    return Present(about.model_copy(update={"replicas": replicas, "gateway": gateway}))
 
 
 def ray(

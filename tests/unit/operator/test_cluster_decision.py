@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from matrix_crds.cluster import AllocationKind
+from matrix_crds.cluster import AllocationKind, MatrixCluster
 from matrix_operator.backends.port import NodePhase
 from matrix_operator.looks import Absent, Unknown
 from matrix_operator.ray_rest import ServeApplication
@@ -21,6 +21,16 @@ from tests.unit.operator.builders import LAYOUT, NOW, accepted, cluster, deploym
 LOCAL = AllocationKind.LOCAL_PROCESSES
 M = deployment()
 RECREATE = {"upgradePolicy": {"type": "Recreate"}}
+RESTARTED_AT = "2026-06-01T11:30:00Z"
+RESTART = {"upgradePolicy": {"restartedAt": RESTARTED_AT}}
+
+
+def taken(of: MatrixCluster) -> MatrixCluster:
+    """The cluster, with the restart remembered."""
+    assert of.status.allocation is not None
+    allocation = of.status.allocation.model_copy(update={"restarted_at": datetime.fromisoformat(RESTARTED_AT)})
+    return of.model_copy(update={"status": of.status.model_copy(update={"allocation": allocation})})
+
 
 TABLE: list[tuple[str, ClusterView, list[type]]] = [
     ("the finalizer comes before anything outside", view(cluster(finalizer=False, allocated=False), Absent()), [AddFinalizer]),
@@ -38,6 +48,13 @@ TABLE: list[tuple[str, ClusterView, list[type]]] = [
     ("deletionPolicy Orphan only lets go", view(cluster({"deletionPolicy": "Orphan"}, deleting=True)), [ReleaseFinalizer]),
     ("a changed template is held back", view(template_hash="h2"), [Ensure]),
     ("but not when nothing was made of the former one", view(backend=Absent(), template_hash="h2"), [RecordAllocation]),
+    ("until it is asked for", view(cluster(RESTART), template_hash="h2"), [Remove]),
+    ("a restart that was asked for needs no change", view(cluster(RESTART)), [Remove]),
+    ("and is recorded when nothing is left", view(cluster(RESTART), Absent()), [RecordAllocation]),
+    ("so that it happens once", view(taken(cluster(RESTART))), [Ensure]),
+    ("a change after it is held back again", view(taken(cluster(RESTART)), template_hash="h2"), [Ensure]),
+    ("a restart that the manifest no longer has happens once as well", view(taken(cluster())), [Ensure]),
+    ("nothing is restarted unseen", view(cluster(RESTART), Unknown("time-out")), []),
     ("or the cluster is made anew", view(cluster(RECREATE), template_hash="h2"), [Remove]),
     ("with a new attempt once nothing is left", view(cluster(RECREATE), Absent(), template_hash="h2"), [RecordAllocation]),
     ("a suspended cluster gets no Serve configuration", view(cluster({"suspend": True}), ray=ray({})), [Ensure]),
@@ -81,10 +98,17 @@ def test_a_recreated_cluster_counts_its_attempts() -> None:
     assert (step.allocation.attempt, step.allocation.template_hash) == (2, "h2")
 
 
+def test_a_restart_is_remembered_with_the_allocation() -> None:
+    for at in (None, view(cluster(RESTART), Absent())):
+        [step] = decide(at or view(cluster(RESTART, allocated=False), Absent()), LOCAL, NOW)
+        assert isinstance(step, RecordAllocation)
+        assert step.allocation.restarted_at == datetime.fromisoformat(RESTARTED_AT)
+
+
 looks = st.sampled_from([Absent(), Unknown("?"), running(), running(NodePhase.STARTING), running(NodePhase.FAILED)])
 clusters = st.builds(
     cluster,
-    st.sampled_from([{}, RECREATE, {"suspend": True}, {"deletionPolicy": "Orphan"}]),
+    st.sampled_from([{}, RECREATE, RESTART, {"suspend": True}, {"deletionPolicy": "Orphan"}]),
     allocated=st.booleans(),
     finalizer=st.booleans(),
     deleting=st.booleans(),

@@ -13,6 +13,7 @@ from matrix_operator.backends.port import BackendRefusal, NodePhase, NodeState, 
 from matrix_operator.looks import Absent, Present, Unknown
 from matrix_operator.reconcile.cluster_summary import ClusterOutcome, summarise
 from matrix_operator.reconcile.view import ClusterView
+from matrix_proto.state import GatewayView
 from tests.unit.operator.builders import BEFORE, NOW, accepted, cluster, ray, running, state, view
 
 NOTHING = ClusterOutcome()
@@ -32,6 +33,7 @@ def head(phase: NodePhase, message: str, reason: ClusterReason | None = None) ->
 
 FULL = ray(accepted())
 SILENT = ray({}, version=Unknown("no answer"), nodes=Unknown("no answer"), serve=Unknown("no answer"))
+LOST = GatewayView(ready=False, message="gone")
 GROUPS = {"workerGroups": [{"name": "w", "replicas": 2}]}
 
 TABLE: list[tuple[str, ClusterView, ClusterOutcome, str, str, str]] = [
@@ -46,6 +48,8 @@ TABLE: list[tuple[str, ClusterView, ClusterOutcome, str, str, str]] = [
     ("no mx-system", view(ray=ray({})), NOTHING, "False", "Starting", "mx-system is about to be deployed"),
     ("mx-system comes", view(ray=ray(accepted(), state=Unknown("x"))), NOTHING, "False", "ServeNotReady", "waiting for mx-system"),
     ("runtime too old", view(ray=ray(accepted(), state=state(runtime_version="9.0.0"))), NOTHING, "False", "RuntimeTooOld", "9.0.0"),
+    ("no gateway yet", view(ray=ray(accepted(), state=state(gateway=None))), NOTHING, "False", "GatewayNotReady", "not reported yet"),
+    ("gateway silent", view(ray=ray(accepted(), state=state(gateway=LOST))), NOTHING, "False", "GatewayNotReady", "is not ready: gone"),
     ("workers missing", view(cluster(GROUPS), ray=FULL), NOTHING, "False", "WorkersNotReady", "0 of 2 workers"),
     ("suspended", view(cluster({"suspend": True}), Absent()), NOTHING, "False", "Suspended", "set spec.suspend to false"),
     ("a fault in a step", view(ray=FULL), ClusterOutcome(fault="PUT failed"), "Unknown", "ServeNotReady", "tried again"),
@@ -73,6 +77,24 @@ def test_a_held_back_template_is_told_by_up_to_date_and_leaves_ready_alone() -> 
     held, ready = status.condition("UpToDate"), status.condition("Ready")
     assert held is not None and ready is not None
     assert (held.status, held.reason, ready.status) == ("False", "TemplateChanged", "True")
+    assert "`matrix rollout restart mxc/lab`" in held.message
+
+
+@pytest.mark.parametrize("spec", [{"upgradePolicy": {"type": "Recreate"}}, {"upgradePolicy": {"restartedAt": "2026-06-01T11:30:00Z"}}])
+def test_a_cluster_that_is_made_anew_says_so(spec: dict[str, Any]) -> None:
+    told = summarise(view(cluster(spec), ray=FULL, template_hash="h2"), NOTHING, "Local", NOW).condition("UpToDate")
+    assert told is not None
+    assert (told.status, told.reason) == ("False", "RollingOut")
+
+
+def test_where_a_cluster_answers_is_told_and_stays_while_it_cannot_be_seen() -> None:
+    seen = summarise(view(ray=FULL), NOTHING, "Local", NOW)
+    urls = {endpoint.name: endpoint.url for endpoint in seen.endpoints}
+    assert urls["openai"] == "http://127.0.0.1:9002/v1"
+    assert urls["grpc"] == "grpc://127.0.0.1:9001"
+    blind = view(cluster().model_copy(update={"status": seen}), Unknown("?"), address=None)
+    assert summarise(blind, NOTHING, "Local", NOW).endpoints == seen.endpoints
+    assert summarise(view(cluster(deleting=True)), NOTHING, "Local", NOW).endpoints == ()
 
 
 def test_a_removal_says_what_is_left_and_after_its_deadline_that_it_is_stuck() -> None:

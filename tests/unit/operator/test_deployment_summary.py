@@ -109,10 +109,10 @@ def test_the_engines_own_last_lines_are_in_the_message_and_not_in_the_summary() 
     assert status.summary == ready.message.splitlines()[0]
 
 
-def test_every_ready_replica_is_an_endpoint() -> None:
-    other = replica(TWO, id="m-2", http_url="http://127.0.0.1:99")
-    status = summarise(TWO, seen(replica(TWO), other, of=TWO), NOW)
-    assert [endpoint.url for endpoint in status.endpoints] == ["http://127.0.0.1:1234/v1", "http://127.0.0.1:99/v1"]
+def test_the_gateway_is_a_models_endpoint_once_a_replica_answers() -> None:
+    assert summarise(TWO, seen(replica(TWO, ReplicaState.STARTING), of=TWO), NOW).endpoints == ()
+    status = summarise(TWO, seen(replica(TWO), replica(TWO, id="m-2"), of=TWO), NOW)
+    assert [(endpoint.name, endpoint.url) for endpoint in status.endpoints] == [("openai", "http://127.0.0.1:9002/v1")]
     assert status.ready_replicas == 2
 
 
@@ -128,7 +128,8 @@ def test_endpoints_stay_while_the_replicas_cannot_be_seen() -> None:
     status = summarise(M, seen(replica(M)), NOW)
     item = M.model_copy(update={"status": status})
     blind = [seen(of=item, ray=ray(accepted(item), state=Unknown("?"))), replace(seen(of=item), ray=None), unheard(item)]
-    assert all(summarise(item, of, NOW).endpoints == status.endpoints for of in blind)
+    blind.append(replace(seen(replica(M), of=item), address=None))
+    assert status.endpoints and all(summarise(item, of, NOW).endpoints == status.endpoints for of in blind)
     leaving, silent = seen(cluster=cluster(deleting=True)), seen(replica(M, suspect=True), of=item)
     gone = [None, seen(of=item), seen(of=item, backend=Absent()), leaving, silent]
     assert all(summarise(item, of, NOW).endpoints == () for of in gone)
