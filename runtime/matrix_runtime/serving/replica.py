@@ -131,6 +131,7 @@ class ModelReplica:
             id=context.replica_tag,
             application=context.app_name,
             model=self._arguments.served_name,
+            version=self._arguments.version,
             attempt=self._settings.attempt,
             state=ReplicaState.STARTING,
             phase=StartPhase.PREPARING,
