@@ -1,7 +1,8 @@
 """The directory's memory: which replicas there are and how they do. No I/O; time comes from a clock that is handed in.
 
 Soft state: it is rebuilt from the replicas' own reports within two heartbeats of a restart. Silence is not absence: after three missed
-reports a replica is suspect (probe before use), and only after thirty seconds of silence it is forgotten.
+reports a replica is suspect (probe before use), sooner if nothing listens at its address any more, and only after thirty seconds of
+silence it is forgotten. One that drains and falls silent has ended, and takes no request anyway: it is forgotten at once.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from matrix_proto.state import SUSPECT_AFTER_SECONDS, Gateway, GatewayView, Load
 from matrix_runtime.system.gateway_record import GatewayRecord
 
 FORGET_AFTER_SECONDS = 30.0
+LATE_SECONDS = 1.5
+"""A report this late makes one ask whether the replica's port is still open."""
 KEPT_FAILURES = 3
 """Failed starts that are remembered for each application."""
 STALL_SECONDS = 2.0
@@ -82,8 +85,22 @@ class Directory:
         """All replicas, each with whether it is suspect."""
         return ((record.replica, record.suspect) for record in self._records.values())
 
+    def late(self) -> tuple[Replica, ...]:
+        """Those that serve, have not reported when they should have, and are not suspect yet."""
+        now = self._clock()
+        records = (record for record in self._records.values() if record.replica.http_url and not record.suspect)
+        return tuple(record.replica for record in records if now - record.heard > LATE_SECONDS)
+
+    def refused(self, replica: Replica) -> None:
+        """Nothing listens at the replica's address: it is suspect, unless it has reported meanwhile."""
+        record = self._records.get((replica.application, replica.id))
+        if record is not None and not record.suspect and self._clock() - record.heard > LATE_SECONDS:
+            record.suspect = True
+            self.revision += 1
+
     def _judge(self, key: _Key, record: _Record, silence: float) -> None:
-        if silence > FORGET_AFTER_SECONDS:
+        ended = record.replica.state is ReplicaState.DRAINING and silence > SUSPECT_AFTER_SECONDS
+        if ended or silence > FORGET_AFTER_SECONDS:
             del self._records[key]
             self.revision += 1
         elif silence > SUSPECT_AFTER_SECONDS and not record.suspect:

@@ -20,6 +20,7 @@ from matrix_proto.state import GATEWAY_PATH, HEALTH_PATH, REPLICAS_PATH, STATE_P
 from matrix_runtime.auth import Gate, error_body
 from matrix_runtime.system.bell import Bell
 from matrix_runtime.system.directory import Directory
+from matrix_runtime.system.probe import closed
 from matrix_runtime.tokens import CLIENT_TOKEN, RAY_TOKEN, TokenFile
 
 LONGEST_WAIT_SECONDS = 60.0
@@ -49,12 +50,17 @@ class DirectoryService:
         return Gate(Starlette(routes=routes), {STATE_PATH: (ray, client), REPLICAS_PATH: (ray,), GATEWAY_PATH: (ray,), HEALTH_PATH: ()})
 
     async def sweep_forever(self) -> None:
-        """Lets the directory notice silence."""
+        """Lets the directory notice silence, and closed ports."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             before = self._directory.revision
             self._directory.sweep()
+            await asyncio.gather(*map(self._probe, self._directory.late()))
             self._tell_since(before)
+
+    async def _probe(self, replica: Replica) -> None:
+        if replica.http_url and await closed(replica.http_url):
+            self._directory.refused(replica)
 
     def state(self) -> State:
         """The state now."""

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from matrix_proto.state import FailureReason, Load, Replica, ReplicaState, StartFailure
-from matrix_runtime.system.directory import KEPT_FAILURES, Directory
+from matrix_proto.state import FailureReason, Gateway, Load, Replica, ReplicaState, StartFailure
+from matrix_runtime.system.directory import KEPT_FAILURES, LATE_SECONDS, Directory
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -134,6 +134,80 @@ def test_draining_is_seen(directory: Directory) -> None:
     directory.report(replica())
     directory.report(replica(state=ReplicaState.DRAINING))
     assert directory.view()[0].state is ReplicaState.DRAINING
+
+
+def test_one_that_drains_and_falls_silent_has_ended_and_is_forgotten(directory: Directory, clock: Clock) -> None:
+    directory.report(replica(state=ReplicaState.DRAINING))
+    pass_time(directory, clock, 3)
+    assert ids(directory) == ["a"]
+    before = directory.revision
+    pass_time(directory, clock, 0.5)
+    assert ids(directory) == [] and directory.revision == before + 1
+
+
+def test_a_late_replica_whose_port_is_closed_is_suspect_before_its_third_missed_report(directory: Directory, clock: Clock) -> None:
+    serving = replica(http_url="http://127.0.0.1:1")
+    directory.report(serving)
+    directory.report(replica("starting", ReplicaState.STARTING))
+    directory.refused(serving)
+    assert directory.late() == () and not directory.view()[0].suspect, "a report was not due yet"
+    clock.now += LATE_SECONDS + 0.1
+    assert directory.late() == (serving,)
+    before = directory.revision
+    directory.refused(serving)
+    directory.refused(serving)
+    assert directory.view()[0].suspect and directory.revision == before + 1
+    assert directory.late() == ()
+    directory.report(serving)
+    assert not directory.view()[0].suspect
+
+
+def test_one_that_reported_while_its_port_was_asked_is_not_suspect(directory: Directory, clock: Clock) -> None:
+    serving = replica(http_url="http://127.0.0.1:1")
+    directory.report(serving)
+    clock.now += LATE_SECONDS + 0.1
+    directory.report(serving)
+    directory.refused(serving)
+    assert not directory.view()[0].suspect
+
+
+READY_GATEWAY = Gateway(ready=True, url="http://127.0.0.1:9002", pid=7)
+
+
+def test_the_gateway_is_unknown_until_it_reports_and_its_heartbeats_change_nothing(directory: Directory, clock: Clock) -> None:
+    assert directory.gateway() is None
+    before = directory.revision
+    directory.report_gateway(READY_GATEWAY)
+    assert directory.revision == before + 1
+    clock.now += 1
+    view = directory.gateway()
+    assert view is not None and view.ready and view.heartbeat_age == 1.0
+    directory.report_gateway(READY_GATEWAY)
+    assert directory.revision == before + 1
+    directory.report_gateway(READY_GATEWAY.model_copy(update={"ready": False, "message": "HAProxy is started again"}))
+    assert directory.revision == before + 2
+
+
+def test_a_silent_gateway_is_not_ready_and_never_gone(directory: Directory, clock: Clock) -> None:
+    directory.report_gateway(READY_GATEWAY)
+    pass_time(directory, clock, 3)
+    assert (view := directory.gateway()) is not None and view.ready
+    before = directory.revision
+    pass_time(directory, clock, 600)
+    view = directory.gateway()
+    assert view is not None and not view.ready and view.url == READY_GATEWAY.url
+    assert "has not reported for more than 3 s" in view.message
+    assert directory.revision == before + 1
+    directory.report_gateway(READY_GATEWAY)
+    assert (view := directory.gateway()) is not None and view.ready and view.message == ""
+    assert directory.revision == before + 2
+
+
+def test_the_gateways_silence_while_the_directory_stood_still_is_its_own(directory: Directory, clock: Clock) -> None:
+    directory.report_gateway(READY_GATEWAY)
+    clock.now += 600
+    directory.sweep()
+    assert (view := directory.gateway()) is not None and view.ready
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(list(ReplicaState)), st.integers(1, 3), st.floats(0, 40))))

@@ -8,7 +8,8 @@ import httpx2
 import pytest
 from httpx2 import ASGITransport
 
-from matrix_proto.state import HEALTH_PATH, REPLICAS_PATH, STATE_PATH, State
+from matrix_proto.state import GATEWAY_PATH, HEALTH_PATH, REPLICAS_PATH, STATE_PATH, Replica, State
+from matrix_runtime.http_server import listen
 from matrix_runtime.system.directory import Directory
 from matrix_runtime.system.service import DirectoryService
 
@@ -48,8 +49,45 @@ def test_the_state_takes_either_token_a_report_only_rays_and_health_none(http: h
         assert (await http.get(STATE_PATH, headers=RAY)).status_code == 200
         assert (await http.get(STATE_PATH, headers=CLIENT)).status_code == 200
         assert (await http.post(REPLICAS_PATH, json=REPORT, headers=CLIENT)).status_code == 401
+        assert (await http.post(GATEWAY_PATH, json={"ready": True}, headers=CLIENT)).status_code == 401
+        assert (await http.post(GATEWAY_PATH, json={"ready": True})).status_code == 401
         assert (await http.get(HEALTH_PATH)).status_code == 200
         assert (await http.get("/", headers=RAY)).status_code == 404
+
+    asyncio.run(run())
+
+
+def test_what_the_gateway_reports_is_in_the_state_and_wakes_who_waits(http: httpx2.AsyncClient) -> None:
+    async def run() -> None:
+        first = await state(http)
+        assert first.gateway is None
+        waiting = asyncio.create_task(state(http, since=first.revision, wait=30))
+        await asyncio.sleep(0.05)
+        report = {"ready": False, "message": "HAProxy is being started", "url": "http://127.0.0.1:9002", "pid": 7}
+        assert (await http.post(GATEWAY_PATH, json=report, headers=RAY)).status_code == 200
+        gateway = (await asyncio.wait_for(waiting, 5)).gateway
+        assert gateway is not None
+        assert (gateway.ready, gateway.message, gateway.pid) == (False, "HAProxy is being started", 7)
+        answer = await http.post(GATEWAY_PATH, json={"url": 3}, headers=RAY)
+        assert (answer.status_code, answer.json()["error"]["message"][:13]) == (400, "not a Gateway")
+
+    asyncio.run(run())
+
+
+def test_a_replica_that_is_late_and_whose_port_is_closed_is_suspect_before_three_seconds() -> None:
+    async def run() -> None:
+        directory = Directory()
+        service = DirectoryService(directory, State(runtime_version="0.1.0", ray_version="2.60.0", instance="i", revision=0))
+        with listen("127.0.0.1", 0) as alive, listen("127.0.0.1", 0) as dead:
+            urls = [f"http://127.0.0.1:{listener.getsockname()[1]}" for listener in (alive, dead)]
+            dead.close()
+            for id_, url in zip(("alive", "dead"), urls, strict=True):
+                directory.report(Replica.model_validate(REPORT | {"id": id_, "httpUrl": url}))
+            sweeping = asyncio.create_task(service.sweep_forever())
+            await asyncio.wait_for(service.changed.wait(30), 30)
+            sweeping.cancel()
+        assert {view.id: view.suspect for view in directory.view()} == {"alive": False, "dead": True}
+        assert max(view.heartbeat_age for view in directory.view()) < 3.0
 
     asyncio.run(run())
 
