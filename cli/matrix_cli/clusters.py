@@ -21,12 +21,12 @@ async def find_cluster(store: Store, namespace: str, subject: str | None) -> Sto
     """`subject`: mxc/NAME, mxd/NAME, a model's served name, a cluster's name, or nothing for the only one. Raises NotFound, UsageError."""
     if subject is None:
         return _only(await store.list("MatrixCluster", namespace))
-    if "/" in subject:
-        return await _of(store, read_key(subject, namespace))
     models = await store.list("ModelDeployment", namespace)
-    clusters = {stored.key.name: stored for stored in await store.list("MatrixCluster", namespace)}
     if any(subject in (endpoints.served_name(model), model.key.name) for model in models):
         return await _of(store, endpoints.pick(models, subject).key)
+    if "/" in subject:
+        return await _of(store, read_key(subject, namespace))
+    clusters = {stored.key.name: stored for stored in await store.list("MatrixCluster", namespace)}
     if subject in clusters:
         return clusters[subject]
     names = [*sorted({endpoints.served_name(model) for model in models}), *(f"mxc/{name}" for name in clusters)]

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from matrix_cli.plural import plural
+
 if TYPE_CHECKING:
     from matrix_client.answers import ChatDelta
 
@@ -122,5 +124,5 @@ class Meter:
 
 def figures(tokens: int, begun: float, first: float, end: float) -> str:
     """Tokens, seconds and tokens/s of an answer, from three moments in seconds. The speed is that of decoding: without the first token."""
-    text = f"{tokens} tokens in {end - begun:.2f} s, first after {first - begun:.2f} s"
+    text = f"{plural(tokens, 'token')} in {end - begun:.2f} s, first after {first - begun:.2f} s"
     return f"{text}, {(tokens - 1) / (end - first):.1f} tokens/s" if tokens > 1 and end > first else text

@@ -55,5 +55,8 @@ _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 def coloured(lines: Sequence[str]) -> Iterator[str]:
     """As git shows it; click takes the colours away where there is no terminal."""
     for line in lines:
-        heading = line.startswith(("+++", "---"))
-        yield click.style(line, fg=None if heading else _COLOURS.get(line[:1]), bold=heading)
+        if line.startswith(("+++", "---")):
+            yield click.style(line, bold=True)
+        else:
+            colour = _COLOURS.get(line[:1])
+            yield click.style(line, fg=colour) if colour else line

@@ -41,7 +41,7 @@ class LazyGroup(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if name not in self._entries and not name.startswith("-"):
+        if name not in self._entries and not name.startswith("-") and not ctx.resilient_parsing:
             close = get_close_matches(name, self._entries, n=1)
             ctx.fail(f"no command {name!r}; did you mean {close[0]!r}?" if close else f"no command {name!r}")
         return super().resolve_command(ctx, args)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from matrix_cli.exits import Exit
+from matrix_cli.plural import plural
 from matrix_cli.settings import Command, Settings
 from matrix_cli.tables import terminal_width
 
@@ -71,7 +72,7 @@ def _hanging(lead: str, text: str, width: int) -> list[str]:
 
 
 def _verdict(problems: int, warnings: int) -> str:
-    told = [f"{number} {word}{'' if number == 1 else 's'}" for number, word in ((problems, "problem"), (warnings, "warning")) if number]
+    told = [plural(number, word) for number, word in ((problems, "problem"), (warnings, "warning")) if number]
     if not told:
         return click.style("all is well", fg="green")
     return click.style(" and ".join(told), fg="red" if problems else "yellow", bold=True)

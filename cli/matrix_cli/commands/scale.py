@@ -9,6 +9,7 @@ from typing import NamedTuple
 import click
 
 from matrix_cli import completing
+from matrix_cli.plural import plural
 from matrix_cli.references import read_keys
 from matrix_cli.settings import Command, Settings, pass_settings
 from matrix_cli.times import Duration
@@ -85,6 +86,6 @@ def _say(scaled: Scaled, output: str) -> None:
     if output == "json":
         click.echo(json.dumps({"object": str(scaled.key), "replicasBefore": scaled.before, "replicas": scaled.after}))
     elif scaled.before == scaled.after:
-        click.echo(f"{scaled.key} unchanged ({scaled.after} replicas)")
+        click.echo(f"{scaled.key} unchanged ({plural(scaled.after, 'replica')})")
     else:
         click.echo(f"{scaled.key} scaled from {scaled.before} to {scaled.after}")

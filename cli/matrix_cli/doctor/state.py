@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from matrix_cli.doctor.findings import Finding, ok, problem, warning
+from matrix_cli.plural import plural
 from matrix_store.database import Database
 from matrix_store.errors import StoreError
 from matrix_store.filesystem import LOCAL_TYPES, file_system_type
@@ -73,7 +74,7 @@ def _store(home: Home) -> Iterator[Finding]:
     except StoreError as error:
         yield problem("state file", str(error), "nothing is known while it can't be read; see docs/faults.md")
         return
-    yield ok("state file", f"{count} {'object' if count == 1 else 'objects'}, no damage")
+    yield ok("state file", f"{plural(count, 'object')}, no damage")
     yield judge_controller(holder, clusters, stopped=holder is not None and _is_stopped(holder))
 
 
