@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -202,7 +203,9 @@ class AsyncMatrix:
 
     def _requests(self) -> Requests:
         if self._inference is None:
-            from matrix_client.requests import Requests  # here, since it loads gRPC
+            # Read when gRPC is loaded, which is now: else each replica that ends would be a line on stderr.
+            os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+            from matrix_client.requests import Requests
 
             self._inference = Requests(self.context, self.namespace)
         return self._inference

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from matrix_client.errors import NeedsUser, NotReady, RequestError, RequestTimeout, Unreachable
-from matrix_client.fleet import Fleet, Metadata
+from matrix_client.fleet import Fleet
 from matrix_client.picker import Candidate, Wanted
 from matrix_client.refusals import told
 from matrix_client.routes import LOOK_SECONDS, Route, Routes
@@ -40,7 +40,7 @@ class Seat:
     candidate: Candidate
     line: Line
     served_name: str
-    metadata: Metadata
+    metadata: grpc.aio.Metadata
 
     @property
     def where(self) -> str:

@@ -17,8 +17,6 @@ from matrix_proto.errors import ATTEMPT_KEY
 PROBE_SECONDS = 2.0
 _NO_SIGN_OF_LIFE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED})
 
-Metadata = tuple[tuple[str, str], ...]
-
 
 class Fleet:
     """Begins to watch the directory when it is made: to be made in the loop that uses it, and closed there."""
@@ -29,8 +27,8 @@ class Fleet:
         self.picker = picker or Picker()
         self.watch = DirectoryWatch(address, token, self._changed)
         self._read_token = token
-        self._first: Metadata = ()
         self._token = ""
+        self._first = grpc.aio.Metadata()
         self._lines: dict[str, Line] = {}
         self._arrivals: dict[str, asyncio.Event] = {}
         self._probes: dict[str, asyncio.Task[Any]] = {}
@@ -47,16 +45,16 @@ class Fleet:
             line = self._lines[replica.id] = Line(replica.grpc_address)
         return line
 
-    def metadata(self, attempt: int) -> Metadata:
+    def metadata(self, attempt: int) -> grpc.aio.Metadata:
         """What goes with a request. Raises what reading the token raises."""
         if not self._token:
             self.read_token()
-        return self._first if attempt == 1 else (self._first[0], (ATTEMPT_KEY, str(attempt)))
+        return self._first if attempt == 1 else self._metadata(attempt)
 
     def read_token(self) -> bool:
         """Reads the token again; whether it is another one. Raises what reading it raises."""
         before, self._token = self._token, self._read_token()
-        self._first = (("authorization", f"Bearer {self._token}"), (ATTEMPT_KEY, "1"))
+        self._first = self._metadata(1)  # made once: gRPC would make one of each request's tuples
         return self._token != before
 
     async def arrival(self, application: str, seconds: float) -> bool:
@@ -99,6 +97,9 @@ class Fleet:
         for line in self._lines.values():
             await line.close()
         self._lines.clear()
+
+    def _metadata(self, attempt: int) -> grpc.aio.Metadata:
+        return grpc.aio.Metadata(("authorization", f"Bearer {self._token}"), (ATTEMPT_KEY, str(attempt)))
 
     async def _probe(self, candidate: Candidate) -> bool:
         try:
