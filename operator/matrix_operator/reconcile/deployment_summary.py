@@ -140,7 +140,7 @@ def _progress(deployment: ModelDeployment, view: ClusterView) -> Iterator[Verdic
     verdict = DeploymentCondition.REPLICAS_READY
     replicas, application = view.replicas(deployment), view.application(deployment)
     starting = [replica for replica in replicas if replica.state is ReplicaState.STARTING and not replica.suspect]
-    suspect = [replica for replica in replicas if replica.suspect]
+    suspect = [replica for replica in replicas if _lost(replica)]
     count = _ready_message(deployment, view)
     if starting:
         yield Verdict(verdict, FALSE, _starting_reason(starting[0]), f"{count}; {_starting_message(starting[0])}")
@@ -155,6 +155,11 @@ def _progress(deployment: ModelDeployment, view: ClusterView) -> Iterator[Verdic
         asks = f"cpu {wants.cpu}, memory {wants.memory}" + (f", gpu {wants.gpu}" if wants.gpu else "")
         yield Verdict(verdict, FALSE, DeploymentReason.STARTING, f"{count}; a replica waits for Ray to place it (asks for {asks})")
     yield Verdict(verdict, FALSE, DeploymentReason.STARTING, f"{count}; waiting for Ray Serve to start a replica")
+
+
+def _lost(replica: ReplicaView) -> bool:
+    """It fell silent, and not because it was to go."""
+    return replica.suspect and replica.state is not ReplicaState.DRAINING
 
 
 def _starting_reason(replica: ReplicaView) -> DeploymentReason:
@@ -193,7 +198,7 @@ def _replicas(deployment: ModelDeployment, view: ClusterView | None) -> Replicas
     seen = view.replicas(deployment) if view else ()
     ready = len(answering(deployment, view)) if view else 0
     starting = sum(1 for replica in seen if replica.state is ReplicaState.STARTING and not replica.suspect)
-    failing = sum(1 for replica in seen if replica.state is ReplicaState.FAILED or replica.suspect)
+    failing = sum(1 for replica in seen if replica.state is ReplicaState.FAILED or _lost(replica))
     desired = deployment.spec.replicas
     return Replicas(
         desired=desired,

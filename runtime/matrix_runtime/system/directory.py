@@ -92,11 +92,16 @@ class Directory:
         return tuple(record.replica for record in records if now - record.heard > LATE_SECONDS)
 
     def refused(self, replica: Replica) -> None:
-        """Nothing listens at the replica's address: it is suspect, unless it has reported meanwhile."""
-        record = self._records.get((replica.application, replica.id))
-        if record is not None and not record.suspect and self._clock() - record.heard > LATE_SECONDS:
+        """Nothing listens at the replica's address: it is suspect, or has ended if it was draining, unless it has reported meanwhile."""
+        key = (replica.application, replica.id)
+        record = self._records.get(key)
+        if record is None or record.suspect or self._clock() - record.heard <= LATE_SECONDS:
+            return
+        if record.replica.state is ReplicaState.DRAINING:
+            del self._records[key]
+        else:
             record.suspect = True
-            self.revision += 1
+        self.revision += 1
 
     def _judge(self, key: _Key, record: _Record, silence: float) -> None:
         ended = record.replica.state is ReplicaState.DRAINING and silence > SUSPECT_AFTER_SECONDS

@@ -203,6 +203,14 @@ def test_scaling_down_leaves_the_status_ready_while_a_replica_drains() -> None:
     assert (told.ready_replicas, told.replicas.failing, told.replicas.display) == (1, 0, "1/1")
 
 
+def test_a_replica_that_ended_after_its_drain_is_not_called_lost() -> None:
+    ended = replica(TWO, ReplicaState.DRAINING, id="ended", suspect=True)
+    told = summarise(TWO, seen(NEW, ended, of=TWO, serve="DEPLOYING"), NOW)
+    ready = told.condition("Ready")
+    assert ready is not None and ready.reason == "Starting"
+    assert told.replicas.failing == 0
+
+
 def test_a_dead_replica_that_was_replaced_is_not_counted_as_failing() -> None:
     one = deployment()
     told = summarise(one, seen(replica(one), replica(one, id="dead", suspect=True), of=one), NOW)

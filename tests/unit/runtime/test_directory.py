@@ -162,6 +162,14 @@ def test_a_late_replica_whose_port_is_closed_is_suspect_before_its_third_missed_
     assert not directory.view()[0].suspect
 
 
+def test_a_draining_replica_whose_port_is_closed_has_ended(directory: Directory, clock: Clock) -> None:
+    leaving = replica(state=ReplicaState.DRAINING, http_url="http://127.0.0.1:1")
+    directory.report(leaving)
+    clock.now += LATE_SECONDS + 0.1
+    directory.refused(leaving)
+    assert ids(directory) == []
+
+
 def test_one_that_reported_while_its_port_was_asked_is_not_suspect(directory: Directory, clock: Clock) -> None:
     serving = replica(http_url="http://127.0.0.1:1")
     directory.report(serving)
