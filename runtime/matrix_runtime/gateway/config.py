@@ -159,7 +159,7 @@ def _which(layout: Layout) -> Iterable[str]:
     yield f'http-request set-header authorization "Bearer %[str({UPSTREAM}),map({layout.map("upstream")})]"'
     yield f"http-request del-header {SLOT_HEADER}"
     yield f"http-request set-var(txn.model) req.fhdr({MODEL_HEADER})"
-    yield _acl("is_named", "var(txn.model) -m found")
+    yield _acl("is_named", f"req.fhdr({MODEL_HEADER}) -m found")
     yield f"http-request wait-for-body time {limits.BODY_SECONDS}s if is_work"
     yield "http-request set-var(txn.model) req.body,json_query('$.model') if is_work !is_named"
     yield f"http-request set-var(txn.slot) var(txn.model),map({layout.map('models')})"

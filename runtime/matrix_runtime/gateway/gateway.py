@@ -112,6 +112,7 @@ class Gateway:
         write_private(file, config.render(self._layout, wanted))
         self._started = time.monotonic()
         self._haproxy = await HaproxyProcess.start(file, self._admin, self._board.ring)
+        clear_others(self._layout.directory, self._layout.port)
         logger.info("HAProxy %s listens on %s", self._haproxy.pid, self._layout.bind)
 
     def _desired(self, replicas: Mapping[str, KnownReplica], sessions: Mapping[str, int]) -> Desired:
@@ -128,6 +129,13 @@ class Gateway:
         if isinstance(error, NotStarted) and "Address already in use" in str(error):
             return f"the port {self._layout.bind} is taken by another process; it is tried again each second"
         return f"HAProxy can't be started or driven: {error or type(error).__name__}"
+
+
+def clear_others(own: Path, port: int) -> None:
+    """Removes what a killed gateway of this port has left: the port is ours now, so it is gone."""
+    for directory in own.parent.glob(f"mx-gateway-{port}-*"):
+        if directory != own:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def own_directory(port: int) -> Path:

@@ -41,7 +41,7 @@ class HaproxyProcess:
         """Returns when it answers on its runtime socket; `ended` is called when the process has. Raises OSError in plain words."""
         binary = _binary()
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", MODULE, str(os.getpid()), str(binary), "-db", "-q", "-f", str(config)),
+            *(sys.executable, "-P", "-m", MODULE, str(os.getpid()), str(binary), "-db", "-f", str(config)),
             env=_environment(binary),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

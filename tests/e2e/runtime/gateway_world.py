@@ -26,13 +26,11 @@ from matrix_client.directory_watch import KnownReplica
 from matrix_crds.deployment import DummyEngine
 from matrix_proto.state import Gateway as Report
 from matrix_proto.state import Load, ReplicaState, State
-from matrix_runtime.auth import Gate
 from matrix_runtime.engines.dummy import DummyAdapter
-from matrix_runtime.engines.port import HEALTH_PATH, OFFERED_PATHS
 from matrix_runtime.gateway.board import KnownBoard
 from matrix_runtime.gateway.gateway import Gateway
 from matrix_runtime.gateway.settings import GatewaySettings
-from matrix_runtime.http_server import HttpServer, listen
+from matrix_runtime.serving.servers import Servers
 from matrix_runtime.tokens import TokenFile
 from tests.e2e.runtime.ray_cluster import CLIENT_TOKEN, eventually, free_port
 
@@ -46,13 +44,15 @@ class ReplicaProcess:
     id: str
     model: str
     url: str
+    grpc: str
     process: subprocess.Popen[bytes]
     state: str = "Ready"
     suspect: bool = False
     ongoing: int = 0
 
     def told(self) -> dict[str, Any]:
-        return {"id": self.id, "model": self.model, "url": self.url, "state": self.state, "suspect": self.suspect, "ongoing": self.ongoing}
+        fields = ("id", "model", "url", "grpc", "state", "suspect", "ongoing")
+        return {name: getattr(self, name) for name in fields}
 
 
 @dataclass
@@ -99,12 +99,13 @@ class World:
 
     def add(self, id_: str, model: str = "m", state: str = "Ready", **engine: Any) -> ReplicaProcess:
         """Starts a replica; the gateway is told of it."""
-        port = free_port()
-        command = [sys.executable, "-m", __name__, "replica", str(self.secrets), str(port), model, json.dumps(engine)]
+        where = self.home / f"{id_}.json"
+        where.unlink(missing_ok=True)
+        command = [sys.executable, "-m", __name__, "replica", str(self.secrets), str(where), model, json.dumps(engine)]
         log = (self.home / f"{id_}.log").open("ab")
         process = subprocess.Popen(command, stdout=log, stderr=log)
-        replica = ReplicaProcess(id_, model, f"http://127.0.0.1:{port}", process, state)
-        eventually(lambda: httpx2.get(replica.url + "/health").status_code == 200, 60, "the replica answers")
+        url, grpc = json.loads(eventually(lambda: where.exists() and where.read_text(), 60, "the replica answers"))
+        replica = ReplicaProcess(id_, model, url, grpc, process, state)
         self.replicas[id_] = replica
         self.tell()
         return replica
@@ -129,6 +130,14 @@ class World:
 
     def ready(self) -> Report:
         return eventually(lambda: (report := self.report()) and report.ready and report, 60, "the gateway is ready")
+
+    def serves(self, *models: str) -> None:
+        """Until the gateway says that all of these have a replica."""
+        eventually(lambda: set(models) <= set(self.served()), 60, f"{', '.join(models)} can be asked")
+
+    def served(self) -> list[str]:
+        models = httpx2.get(f"{self.url}/v1/models", headers=KEY).json()["data"]
+        return [model["id"] for model in models if model["ready"]]
 
     def admin(self, command: str) -> str:
         """An answer of HAProxy's runtime socket."""
@@ -158,7 +167,7 @@ def _known(told: dict[str, Any]) -> KnownReplica:
         application=f"mx-md-{told['model']}",
         model=told["model"],
         state=ReplicaState(told["state"]),
-        grpc_address="",
+        grpc_address=told["grpc"],
         http_url=told["url"],
         suspect=told["suspect"],
         load=Load(ongoing=told["ongoing"]),
@@ -190,17 +199,23 @@ async def run_gateway(home: Path, port: int) -> None:
     await gateway.stop()
 
 
-async def run_replica(secrets: Path, port: int, model: str, engine: dict[str, Any]) -> None:
-    app = DummyAdapter(DummyEngine.model_validate(engine), model).app()
-    rules = {**dict.fromkeys(OFFERED_PATHS, (TokenFile(secrets / "client-token"),)), HEALTH_PATH: ()}
-    server = HttpServer(Gate(app, rules), listen("127.0.0.1", port))
-    await server.start()
-    await asyncio.Event().wait()
+async def run_replica(secrets: Path, where: Path, model: str, settings: dict[str, Any]) -> None:
+    engine = DummyAdapter(DummyEngine.model_validate(settings), model)
+    servers = Servers(engine, model, TokenFile(secrets / "client-token"))
+    await engine.load(None, servers.meter)
+    addresses = await servers.start("127.0.0.1")
+    draft = where.with_suffix(".tmp")
+    draft.write_text(json.dumps(addresses))
+    draft.replace(where)
+    ending = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
+    await ending.wait()
+    await servers.drain(20)
 
 
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["gateway", home, port]:
             asyncio.run(run_gateway(Path(home), int(port)))
-        case ["replica", secrets, port, model, engine]:
-            asyncio.run(run_replica(Path(secrets), int(port), model, json.loads(engine)))
+        case ["replica", secrets, where, model, engine]:
+            asyncio.run(run_replica(Path(secrets), Path(where), model, json.loads(engine)))
