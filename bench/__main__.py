@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHES = ("light_commands", "controller", "startup", "tokens")
+BENCHES = ("light_commands", "controller", "startup", "tokens", "sdk")
 
 
 def main(names: list[str]) -> int:
