@@ -95,7 +95,8 @@ class DummyAdapter:
         try:
             started = last = time.monotonic()
             for position in range(max(len(answer.pieces) for answer in answers)):
-                await _until(started + self._first + position * self._step)
+                if not await _until(started + self._first + position * self._step):
+                    await asyncio.sleep(0)  # others have their turn, even when no time is left between two words
                 last = self._said_one(started, last, position)
                 for index, answer in enumerate(answers):
                     if position < len(answer.pieces):
@@ -172,9 +173,12 @@ class DummyAdapter:
         return now
 
 
-async def _until(due: float) -> None:
-    if (left := due - time.monotonic()) > SHORTEST_SLEEP:
-        await asyncio.sleep(left)
+async def _until(due: float) -> bool:
+    """Whether there was time to sleep."""
+    if (left := due - time.monotonic()) <= SHORTEST_SLEEP:
+        return False
+    await asyncio.sleep(left)
+    return True
 
 
 def _part(frame: Body, form: Form, index: int, answer: Said, position: int | None) -> Piece:

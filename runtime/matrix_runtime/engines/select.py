@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from matrix_crds.deployment import Engine as EngineSpec
-from matrix_runtime.engines import vllm_arguments
+from matrix_runtime.engines import vllm_arguments, vllm_options
 from matrix_runtime.engines.port import Engine, EngineSettings
 from matrix_runtime.errors import BadArguments
 
 
 def make_engine(settings: EngineSettings) -> Engine:
-    """The engine, not started. Raises BadArguments for one that does not run inside a cluster."""
+    """The engine, not started. Raises BadArguments for one that does not run inside a cluster, and for arguments that it can't have."""
     if settings.engine.vllm is not None:
-        # vLLM takes many seconds to import, so this happens only in the process that runs it.
+        # vLLM takes many seconds to import, so this happens only in the process that runs it, and after what can be checked without it.
+        vllm_arguments.check_owned(settings.engine.vllm.args)
+        vllm_options.check_known(settings.engine.vllm.args)
         from matrix_runtime.engines.vllm import VllmAdapter
 
         return VllmAdapter(settings.engine.vllm, settings)

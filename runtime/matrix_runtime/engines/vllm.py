@@ -23,7 +23,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from matrix_crds.deployment import VllmEngine
 from matrix_proto.state import Load
 from matrix_runtime.engines.port import Api, Body, EngineSettings, ModelCard, Piece, TokenMeter, Vectors
-from matrix_runtime.engines.vllm_arguments import check_owned, may_fork, vllm_arguments
+from matrix_runtime.engines.vllm_arguments import may_fork, vllm_arguments
 from matrix_runtime.engines.vllm_openai import VllmOpenAi
 from matrix_runtime.engines.vllm_stats import VllmStats
 from matrix_runtime.errors import BadArguments
@@ -53,7 +53,6 @@ class VllmAdapter:
 
     def prepare(self) -> None:
         """Lets vLLM's own parser and checks judge the arguments; the model is not looked at."""
-        check_owned(self._engine.args)
         self._parse(self._settings.source)
 
     async def load(self, model: Path | None, meter: TokenMeter) -> None:

@@ -18,11 +18,13 @@ from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 
 from matrix_proto.errors import ErrorReason
 from matrix_runtime.engines.port import Api, Body, ModelCard, Piece, Usage, Vectors
-from matrix_runtime.engines.words import reason_of
+from matrix_runtime.engines.words import ENGINE_DIED, reason_of
 from matrix_runtime.errors import ApiError
 
 _EMBEDDING: TypeAdapter[Any] = TypeAdapter(EmbeddingRequest)
 _DONE = "[DONE]"
+_DEAD = "EngineCore encountered an issue"
+"""What vLLM's EngineDeadError says."""
 
 
 class VllmOpenAi:
@@ -113,4 +115,6 @@ def _validated(validate: Any, body: Body) -> Any:
 
 def _raise(response: ErrorResponse) -> NoReturn:
     error = response.error
+    if error.message.startswith(_DEAD):
+        raise ENGINE_DIED
     raise ApiError(reason_of(error.code, error.message), error.message, error.param)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from matrix_proto.errors import ErrorReason
+from matrix_runtime.errors import ApiError
 
 _TOO_LONG = re.compile(
     r"maximum context length|exceeds model's maximum|longer than the maximum model length|maximum model length of|context_length_exceeded"
@@ -18,6 +19,8 @@ _BY_STATUS = {
     501: ErrorReason.NOT_OFFERED,
     504: ErrorReason.DEADLINE,
 }
+
+ENGINE_DIED = ApiError(ErrorReason.ENGINE_FAILED, "the engine has died; another replica is being started, ask again")
 
 
 def reason_of(status: int, words: str) -> ErrorReason:

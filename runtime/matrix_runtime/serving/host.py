@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -48,29 +49,17 @@ def main(descriptor: int) -> int:
 async def _serve(engine: Engine, model: Path | None, spec: HostSpec, channel: HostChannel) -> None:
     servers = Servers(engine, spec.settings.served_name, TokenFile(Path(spec.token_file)))
     await engine.load(model, servers.meter)
-    try:
-        url, grpc_address = await servers.start(spec.bind_host)
-        channel.send(Ready(url=url, grpc_address=grpc_address))
-        telling = asyncio.create_task(_tell(servers, channel))
-        try:
-            await _until_drained(engine, servers, channel)
-        finally:
-            telling.cancel()
-    finally:
-        await engine.stop()
-
-
-async def _until_drained(engine: Engine, servers: Servers, channel: HostChannel) -> None:
-    """Raises what the engine has died of."""
+    url, grpc_address = await servers.start(spec.bind_host)
+    channel.send(Ready(url=url, grpc_address=grpc_address))
     failed = asyncio.create_task(engine.failed())
-    drain = asyncio.create_task(_drain(servers, channel))
-    await asyncio.wait((failed, drain), return_when=asyncio.FIRST_COMPLETED)
-    if failed.done():
-        drain.cancel()
-        await servers.fail(failed.result())
-        raise failed.result()
-    failed.cancel()
-    drain.result()
+    others = asyncio.create_task(_drain(servers, channel)), asyncio.create_task(_tell(servers, channel))
+    done, _ = await asyncio.wait((failed, *others), return_when=asyncio.FIRST_COMPLETED)
+    if failed in done:
+        await servers.fail()
+        raise failed.result()  # what is left of the engine ends with this process
+    for task in done:
+        task.result()
+    await engine.stop()
 
 
 async def _drain(servers: Servers, channel: HostChannel) -> None:
@@ -97,4 +86,7 @@ if __name__ in ("__main__", "__mp_main__"):
     # "__mp_main__": what multiprocessing spawns (the engine core, where it can't be forked) imports this module by that name.
     die_with_parent()
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1])))
+    code = main(int(sys.argv[1]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # the servers and the engine were ended in order; what the interpreter would do now takes seconds

@@ -101,19 +101,20 @@ class Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        """For the app. The start of an error is held until its words are there, to tell the reason from them."""
+        """For the app. The start is held until the first bytes are there: of an error, to tell the reason from its words; of a stream, so
+        that it has not begun for anyone (a gateway asks elsewhere) while it has no token."""
         if self._over:
             return
         if message["type"] == "http.response.start":
             self.code = str(message["status"])
-            if message["status"] >= 400:
-                self._held = message
-                return
-            self._started = True
             self._events = _is_event_stream(message)
-        else:
-            await self._release(message)
-            self._over = not message.get("more_body", False)
+            self._held = message
+            return
+        if self._held is not None and self._held["status"] >= 400 and b'"error"' not in message.get("body", b""):
+            await self.end_with(_plain_error(self._held["status"], message.get("body", b"")))
+            return
+        await self._release(message)
+        self._over = not message.get("more_body", False)
         await self._send(message)
 
     async def end_with(self, error: ApiError) -> None:
@@ -135,11 +136,19 @@ class Exchange:
             return
         start, self._held = self._held, None
         headers = list(start.get("headers", ()))
-        if not any(name == REASON_KEY.encode() for name, _ in headers):
+        if start["status"] >= 400 and not any(name == REASON_KEY.encode() for name, _ in headers):
             reason = reason_of(start["status"], body.get("body", b"").decode(errors="replace"))
             headers += reason_headers(reason)
         self._started = True
         await self._send({**start, "headers": headers})
+
+
+def _plain_error(status: int, body: bytes) -> ApiError:
+    """For an error without OpenAI's form: the app's framework, not the engine, has answered."""
+    if status in (404, 405):
+        return ApiError(ErrorReason.NOT_OFFERED, "this model does not offer that: its engine has no such function, or not by this method")
+    words = body.decode(errors="replace")
+    return ApiError(reason_of(status, words), words or f"the engine answered with status {status}")
 
 
 def _announced(scope: Scope) -> int:

@@ -11,6 +11,7 @@ from matrix_proto.errors import ErrorReason
 from matrix_proto.state import Load
 from matrix_runtime.auth import Gate, Rules
 from matrix_runtime.engines.port import HEALTH_PATH, OFFERED_PATHS, Engine
+from matrix_runtime.engines.words import ENGINE_DIED
 from matrix_runtime.errors import ApiError
 from matrix_runtime.http_server import HttpServer, listen
 from matrix_runtime.ongoing import Ongoing
@@ -55,9 +56,9 @@ class Servers:
             self._ongoing.end_all(_CUT_OFF)
         await self._end()
 
-    async def fail(self, error: Exception) -> None:
-        """Ends all that is in flight with an error of the engine."""
-        self._ongoing.end_all(ApiError(ErrorReason.ENGINE_FAILED, f"the engine has died: {error}"))
+    async def fail(self) -> None:
+        """The engine is dead: ends all that is in flight with that."""
+        self._ongoing.end_all(ENGINE_DIED)
         await self._end()
 
     async def _end(self) -> None:

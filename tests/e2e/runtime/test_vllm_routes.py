@@ -1,4 +1,4 @@
-"""Every route of vLLM's own app, walked without a token."""
+"""Every route of vLLM's own app, walked without a token; and the options of its parser."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import httpx2
 import pytest
 
 from matrix_runtime.engines.port import HEALTH_PATH, OFFERED_PATHS
+from matrix_runtime.engines.vllm_options import options
 from matrix_runtime.serving.servers import guarded
 from matrix_runtime.tokens import TokenFile
 
@@ -39,3 +40,11 @@ def test_no_route_of_vllms_app_is_reached_without_the_token_but_health(tmp_path:
 
     asyncio.run(walk())
     assert {"/v1/chat/completions", "/v1/completions", "/v1/models", "/tokenize"} <= {path for path, _ in routes}
+
+
+def test_the_list_of_options_is_that_of_vllms_parser() -> None:
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    actions = make_arg_parser(FlexibleArgumentParser())._actions
+    assert {name for action in actions for name in action.option_strings if name.startswith("--")} == set(options())

@@ -5,6 +5,7 @@ import pytest
 from matrix_crds.cluster import Resources
 from matrix_crds.deployment import DataType, VllmEngine
 from matrix_runtime.engines.vllm_arguments import check_owned, environment, may_fork, vllm_arguments
+from matrix_runtime.engines.vllm_options import check_known
 from matrix_runtime.errors import BadArguments
 
 GIB = 1024**3
@@ -50,6 +51,35 @@ def test_one_gpu_needs_nothing_special() -> None:
 def test_an_argument_that_a_field_sets_is_refused_with_the_field(arg: str, word: str) -> None:
     with pytest.raises(BadArguments, match=word):
         check_owned(("--enable-prefix-caching", arg))
+
+
+@pytest.mark.parametrize("arg", ["--max-modl-len", "--max_modl_len=7", "--no-such.key=1"])
+def test_an_option_that_vllm_does_not_have_is_refused_without_vllm(arg: str) -> None:
+    with pytest.raises(BadArguments, match=f"unrecognized arguments: {arg}"):
+        check_known(("--enable-prefix-caching", arg), "0.32.0")
+    check_known((arg,), "0.33.0")
+    check_known((arg,), "")
+
+
+def test_a_near_miss_is_named() -> None:
+    with pytest.raises(BadArguments, match=r"did you mean --max-model-len\?"):
+        check_known(("--max-modl-len", "7"), "0.32.0")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--max-model-len", "-1"),
+        ("--max_num_seqs=4", "-tp", "2", "-O3"),
+        ("--compilation-config.mode", "3"),
+        ("--compilation_config.cudagraph_mode=NONE",),
+        ("--no-enable-prefix-caching",),
+        ("--enforce-eag",),
+        ("--", "value"),
+    ],
+)
+def test_every_form_of_an_option_that_vllm_reads_is_let_through(args: tuple[str, ...]) -> None:
+    check_known(args, "0.32.0")
 
 
 def test_threads_follow_the_cpus_and_the_hub_is_never_asked() -> None:
