@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from matrix_cli.colours import coloured
 from matrix_cli.exits import Exit
 from matrix_client import errors as client
 from matrix_crds.errors import ManifestError
@@ -71,7 +72,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def _say(text: str) -> None:
-    click.echo(click.style("error: ", fg="red", bold=True) + text, err=True)
+    click.echo(click.style("error: ", fg="red", bold=True) + text, err=True, color=None if coloured(os.environ) else False)
 
 
 def _reader_left() -> int:

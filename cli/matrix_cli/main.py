@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any, NoReturn
 
 import click
 
+from matrix_cli.colours import coloured
 from matrix_cli.exits import Exit
 from matrix_cli.lazy import Entry, LazyGroup
 from matrix_cli.settings import common_options, write_options
@@ -51,6 +53,8 @@ class Root(LazyGroup):
     def main(self, args: Any = None, prog_name: str | None = None, *rest: Any, **extra: Any) -> NoReturn:
         """Run a command line and exit with its code. Never lets an exception through, but for --debug."""
         extra["standalone_mode"] = False
+        if not coloured(os.environ):
+            extra["color"] = False
         given = list(sys.argv[1:] if args is None else args)
         try:
             result = super().main(given, prog_name, *rest, **extra)

@@ -90,6 +90,7 @@ def _columns(*middle: Column) -> tuple[Column, ...]:
         *middle,
         Column("Summary", ".status.summary"),
         Column("Reason", f"{ready}.reason", priority=1),
+        Column("Endpoint", '.status.endpoints[?(@.name=="openai")].url', priority=1),
         Column("Age", ".metadata.creationTimestamp", type="date"),
     )
 

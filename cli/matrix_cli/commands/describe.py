@@ -21,6 +21,9 @@ from matrix_crds.keys import ObjectKey
 from matrix_store.errors import NotFound
 from matrix_store.port import Event, Raw, Store, StoredObject
 
+MOST_EVENTS = 20
+"""The last ones are shown; `matrix events` has all."""
+
 
 @click.command(cls=Command)
 @click.argument("references", metavar="KIND/NAME...", nargs=-1, required=True, shell_complete=completing.objects)
@@ -84,7 +87,7 @@ def _print(stored: StoredObject, verdict: Verdict, events: Sequence[Event]) -> N
     click.echo("".join(f"  {line}\n" for line in yaml_text(raw.get("spec", {})).splitlines()), nl=False)
     _conditions(raw)
     _endpoints(raw)
-    _events(events)
+    _events(stored.key, events)
 
 
 def _fields(pairs: Sequence[tuple[str, str]]) -> None:
@@ -123,8 +126,10 @@ def _endpoints(raw: Raw) -> None:
         print_table(("NAME", "SCOPE", "URL"), [(e["name"], e.get("scope", ""), e["url"]) for e in found], indent="  ")
 
 
-def _events(events: Sequence[Event]) -> None:
+def _events(key: ObjectKey, events: Sequence[Event]) -> None:
     if events:
         _section("Events")
-        rows = [(age(e.last), e.type, e.reason, str(e.count), e.message) for e in events]
+        rows = [(age(e.last), e.type, e.reason, str(e.count), e.message) for e in events[-MOST_EVENTS:]]
         print_table(("LAST", "TYPE", "REASON", "COUNT", "MESSAGE"), rows, wrap=True, indent="  ")
+        if len(events) > MOST_EVENTS:
+            click.echo(click.style(f"  {len(events) - MOST_EVENTS} earlier: matrix events {key}", dim=True))

@@ -63,4 +63,7 @@ def _farewell(ready: Sequence[StoredObject], seconds: float) -> str:
     """What is there now and what to do with it."""
     text = f"ready in {span(seconds)}"
     model = next((stored for stored in ready if stored.key.kind == "ModelDeployment"), None)
-    return f'{text}; ask it: matrix chat {served_name(model)} "Hello"' if model else text
+    if model is None:
+        return text
+    name = served_name(model)
+    return f'{text}; ask it: matrix chat {name} "Hello"\nfor OpenAI\'s clients: eval "$(matrix env {name})"'

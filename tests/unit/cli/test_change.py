@@ -88,7 +88,7 @@ def test_up_waits_until_everything_is_ready_and_says_what_to_do_next(managed_emp
 
     assert result.exit_code == Exit.OK
     assert result.stdout.startswith("ready in ")
-    assert result.stdout.endswith('; ask it: matrix chat chat "Hello"\n')
+    assert result.stdout.endswith('; ask it: matrix chat chat "Hello"\nfor OpenAI\'s clients: eval "$(matrix env chat)"\n')
     told = result.stderr.splitlines()
     assert told[:2] == ["MatrixCluster/lab created", "ModelDeployment/chat created"]
     assert [line.strip().partition("  ")[2] for line in told[2:]] == [

@@ -99,20 +99,8 @@ def test_an_answer_that_breaks_off_is_kept(capsys: pytest.CaptureFixture[str]) -
 
 def test_commands(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "said.json"
-    lines = [
-        "/help",
-        "/system speak French",
-        "hello",
-        f"/save {file}",
-        "again",
-        f"/save {file}",
-        "/reset",
-        "/system",
-        "third",
-        "/quit",
-        "not read",
-    ]
-    session = Session(*lines, answers=(WORDS, WORDS, WORDS))
+    before = ["/help", "/system speak French", "hello", f"/save {file}", "again", f"/save {file}"]
+    session = Session(*before, "/reset", "/system", "third", "/quit", "not read", answers=(WORDS, WORDS, WORDS))
     told = capsys.readouterr().err
 
     assert "/save FILE" in told and '"""' in told
@@ -191,13 +179,13 @@ def test_the_meter_counts_pieces_until_the_model_has_counted() -> None:
 
     assert (texts, meter.text, meter.tokens) == (["a", "b"], "ab", 2)
     meter.take(delta("", 11))
-    assert str(meter) == "11 token in 3.00 s, first after 1.00 s, 5.0 tokens/s"
+    assert str(meter) == "11 tokens in 3.00 s, first after 1.00 s, 5.0 tokens/s"
 
 
 @pytest.mark.parametrize(
     ("tokens", "first", "end", "text"),
     [
-        (11, 0.5, 2.5, "11 token in 2.50 s, first after 0.50 s, 5.0 tokens/s"),
+        (11, 0.5, 2.5, "11 tokens in 2.50 s, first after 0.50 s, 5.0 tokens/s"),
         (1, 0.5, 0.5, "1 token in 0.50 s, first after 0.50 s"),
         (0, 0.0, 0.0, "0 tokens in 0.00 s, first after 0.00 s"),
     ],

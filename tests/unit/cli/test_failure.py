@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
+from matrix_cli.colours import coloured
 from matrix_cli.exits import Exit
 from matrix_cli.failure import Interrupted, report
 from matrix_client import errors as client
@@ -93,3 +94,10 @@ def test_a_reader_that_left_is_no_error(world: World, tmp_path: Path) -> None:
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "{", "")
+
+
+@pytest.mark.parametrize(
+    ("environ", "wanted"), [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True), ({"TERM": "dumb"}, False)]
+)
+def test_colours_can_be_switched_off(environ: dict[str, str], wanted: bool) -> None:
+    assert coloured(environ) is wanted

@@ -33,7 +33,10 @@ def test_everything_is_shown_by_kind_with_names_that_can_be_used(world: World, w
     assert "mxd/chat" in deployments and "REPLICAS" in deployments
 
 
-def test_wide_adds_the_reason(world: World) -> None:
+def test_wide_adds_the_reason_and_the_endpoint(world: World) -> None:
+    world.put(LAB, ready(endpoints=[{"name": "openai", "url": "http://127.0.0.1:1/v1", "scope": "Machine"}]))
+    assert "http://127.0.0.1:1/v1" in run(world, "get", "mxc", "-o", "wide").stdout
+    assert "http://127.0.0.1:1/v1" not in run(world, "get", "mxc").stdout
     header, row = run(world, "get", "mxd", "-o", "wide").stdout.splitlines()
 
     assert "REASON" in header

@@ -132,3 +132,13 @@ def test_a_deployment_has_its_own_replicas_and_the_cluster_the_rest(tmp_path: Pa
 
     assert list(_parts_of_ray(files)) == names[:3]
     assert list(_replicas(files, CHAT)) == ["output/4711", "build/99", "replica/old", "replica/new"]
+
+
+def test_describe_shows_the_last_events_and_says_where_the_others_are(world: World) -> None:
+    for number in range(25):
+        world.tell(CHAT, "Loading", f"part {number}")
+    lines = run(world, "describe", "mxd/chat").stdout.splitlines()
+
+    assert sum("part " in line for line in lines) == 20
+    assert lines[-1] == "  5 earlier: matrix events ModelDeployment/chat"
+    assert len(json.loads(run(world, "describe", "mxd/chat", "-o", "json").stdout)["events"]) == 25

@@ -125,6 +125,7 @@ def test_names_subresources_and_columns_are_as_designed() -> None:
         "Workers",
         "Summary",
         "Reason",
+        "Endpoint",
         "Age",
     ]
 
