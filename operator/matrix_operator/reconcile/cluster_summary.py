@@ -109,6 +109,9 @@ def _head_ready(view: ClusterView, outcome: ClusterOutcome) -> Verdict:
         return Verdict(verdict, FALSE, ClusterReason.SUSPENDED, "suspended; set spec.suspend to false to start it again")
     if isinstance(view.backend, Unknown):
         return Verdict(verdict, UNKNOWN, ClusterReason.BACKEND_UNREACHABLE, view.backend.message)
+    if outcome.removal:  # of nodes whose successors come next: what dies of them is meant to
+        left = f": {outcome.removal.message}" if outcome.removal.message else ""
+        return Verdict(verdict, FALSE, ClusterReason.ROLLING_OUT, f"the cluster is being made anew; its former nodes are ended{left}")
     if isinstance(view.backend, Absent):
         if outcome.refusal:
             return Verdict(verdict, FALSE, outcome.refusal.reason, outcome.refusal.message)

@@ -36,7 +36,7 @@ def start_failures(
         return
     gave_up = SERVE_GAVE_UP.get(application.status, False)
     note = _retry_note(allocation) if gave_up else "; Ray Serve tries again (three tries in all)"
-    failure = _last_word(deployment, view, allocation) or (_remembered(application) if gave_up else None)
+    failure = _last_word(deployment, view, allocation) or (remembered(application) if gave_up else None)
     if failure is not None:
         lines = "".join(f"\n  | {line}" for line in failure.lines[-LINES_SHOWN:])
         yield Verdict(type_, FALSE, DeploymentReason(failure.reason.value), failure.message + note + lines)
@@ -61,7 +61,8 @@ def _of_a_predecessor(replica: ReplicaView, deployment: ModelDeployment) -> bool
     return created is not None and replica.since < created
 
 
-def _remembered(application: ServeApplication) -> StartFailure | None:
+def remembered(application: ServeApplication) -> StartFailure | None:
+    """The failure that Serve's own message tells of, if it does."""
     for text in _messages(application):
         lines = text.splitlines()
         for number, line in reversed(list(enumerate(lines))):

@@ -11,8 +11,10 @@ import pytest
 from matrix_crds.base import ObjectMeta
 from matrix_crds.deployment import DeploymentAllocation, ModelDeployment
 from matrix_operator.backends.port import RuntimeLayout
+from matrix_operator.ray_rest import ServeApplication, ServeDetails
+from matrix_operator.reconcile.start_failures import remembered
 from matrix_operator.serve_config import Entry, model_entry, version_of
-from matrix_proto.state import ReplicaState, ReplicaView
+from matrix_proto.state import FailureReason, ReplicaState, ReplicaView
 from tests.e2e.runtime.ray_cluster import RayCluster, eventually, model_cache
 
 NAME = "r"
@@ -62,6 +64,20 @@ def rolled(cluster: RayCluster) -> Iterator[Rolled]:
     yield Rolled(cluster)
     cluster.remove(f"mx-md-{NAME}")
     eventually(lambda: f"mx-md-{NAME}" not in (cluster.serve_status() or {})["applications"], 60, "the model is gone")
+
+
+def test_serves_message_of_a_failed_start_holds_what_the_directory_may_forget(rolled: Rolled) -> None:
+    item = declared(engine={"vllm": {}}, model={"source": "file:///no/such/model"})
+    rolled.put(item)
+
+    def gave_up() -> ServeApplication | None:
+        details = ServeDetails.model_validate(rolled.cluster.serve_status())
+        application = details.applications[f"mx-md-{NAME}"]
+        return application if application.status == "DEPLOY_FAILED" else None
+
+    failure = remembered(eventually(gave_up, 180, "Serve gives up"))
+    assert failure is not None
+    assert failure.reason is FailureReason.MODEL_NOT_FOUND and "/no/such/model" in failure.message
 
 
 LIVE: tuple[dict[str, Any], ...] = (

@@ -17,6 +17,7 @@ from matrix_proto.state import GatewayView
 from tests.unit.operator.builders import BEFORE, NOW, accepted, cluster, ray, running, state, view
 
 NOTHING = ClusterOutcome()
+ENDING = ClusterOutcome(removal=Removal(RemovalState.GOING, "3 processes left"))
 REFUSED = ClusterOutcome(refusal=BackendRefusal(ClusterReason.INSUFFICIENT_RESOURCES, "asks for 64 CPUs, this machine has 2"))
 
 
@@ -51,6 +52,14 @@ TABLE: list[tuple[str, ClusterView, ClusterOutcome, str, str, str]] = [
     ("no gateway yet", view(ray=ray(accepted(), state=state(gateway=None))), NOTHING, "False", "GatewayNotReady", "not reported yet"),
     ("gateway silent", view(ray=ray(accepted(), state=state(gateway=LOST))), NOTHING, "False", "GatewayNotReady", "is not ready: gone"),
     ("workers missing", view(cluster(GROUPS), ray=FULL), NOTHING, "False", "WorkersNotReady", "0 of 2 workers"),
+    (
+        "made anew",
+        view(backend=head(NodePhase.RECOVERING, "died")),
+        ENDING,
+        "False",
+        "RollingOut",
+        "former nodes are ended: 3 processes left",
+    ),
     ("suspended", view(cluster({"suspend": True}), Absent()), NOTHING, "False", "Suspended", "set spec.suspend to false"),
     ("a fault in a step", view(ray=FULL), ClusterOutcome(fault="PUT failed"), "Unknown", "ServeNotReady", "tried again"),
 ]
