@@ -37,7 +37,7 @@ def record(field: Field) -> dict[str, Any]:
 def lines(field: Field, width: int, *, recursive: bool = False) -> Iterator[str]:
     """The page of a field."""
     title = ".".join(part for part in (field.kind, field.path) if part)
-    yield click.style(title, bold=True) + (f"  {about(field)}" if field.path else "")
+    yield from _title(title, about(field) if field.path else "", width)
     yield from _paragraph(field.description, width)
     if field.immutable:
         yield from _section("Can't be changed after creation", _wrapped(f"{field.immutable}.", width))
@@ -53,6 +53,15 @@ def lines(field: Field, width: int, *, recursive: bool = False) -> Iterator[str]
         yield from _section("Fields", _list(field.fields, width))
         for part in () if field.path else field.fields:
             yield from _section(f"Fields of {part.name}", _list(part.fields, width)) if part.fields else ()
+
+
+def _title(title: str, told: str, width: int) -> Iterator[str]:
+    """On one line if it fits."""
+    if len(title) + 2 + len(told) <= width:
+        yield click.style(title, bold=True) + (f"  {told}" if told else "")
+    else:
+        yield click.style(title, bold=True)
+        yield from _wrapped(told, width)
 
 
 def about(field: Field) -> str:

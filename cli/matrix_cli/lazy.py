@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+
+from matrix_cli.settings import refuse_unknown
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -40,10 +41,7 @@ class LazyGroup(click.Group):
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        name = args[0]
-        if name not in self._entries and not name.startswith("-") and not ctx.resilient_parsing:
-            close = get_close_matches(name, self._entries, n=1)
-            ctx.fail(f"no command {name!r}; did you mean {close[0]!r}?" if close else f"no command {name!r}")
+        refuse_unknown(ctx, args[0], self._entries)
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:

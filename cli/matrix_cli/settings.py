@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -13,6 +13,8 @@ from matrix_client.context import LOCAL, LocalContext, open_context
 from matrix_crds.constants import DEFAULT_NAMESPACE
 
 T = TypeVar("T")
+SUMMARY = 200
+"""Characters of a summary that are shown: all."""
 
 
 @dataclass
@@ -85,9 +87,33 @@ class Command(click.Command):
         write_options(ctx, formatter, "Common options", self._common)
 
 
+class Group(click.Group):
+    """A command with commands below it: its help names them first, each with its whole summary."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str(SUMMARY)) for name, command in self.commands.items()])
+        write_options(ctx, formatter, "Options", self.get_params(ctx))
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        refuse_unknown(ctx, args[0], self.commands)
+        return super().resolve_command(ctx, args)
+
+
+def refuse_unknown(ctx: click.Context, name: str, known: Iterable[str]) -> None:
+    """Raises UsageError for a command that there isn't, with the one that was probably meant. A shell that completes is told nothing."""
+    if name in known or name.startswith("-") or ctx.resilient_parsing:
+        return
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, n=1)
+    ctx.fail(f"no command {name!r}; did you mean {close[0]!r}?" if close else f"no command {name!r}")
+
+
 def write_options(ctx: click.Context, formatter: click.HelpFormatter, title: str, params: list[click.Parameter]) -> None:
     """One section of options of a help page."""
-    records = [record for p in params if (record := p.get_help_record(ctx)) is not None]
+    options = (parameter for parameter in params if isinstance(parameter, click.Option))
+    records = [record for option in options if (record := option.get_help_record(ctx)) is not None]
     if records:
         with formatter.section(title):
             formatter.write_dl(records)

@@ -36,9 +36,9 @@ class Manner:
 @click.argument("model", shell_complete=completing.models)
 @click.argument("text", required=False)
 @click.option("--system", metavar="TEXT", default="", help="The system message.")
-@click.option("--max-tokens", type=click.IntRange(min=1), help="At most so many tokens.")
-@click.option("--temperature", type=click.FloatRange(min=0), help="0 for the same answer every time.")
-@click.option("--seed", type=int, help="Of the sampling.")
+@click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="At most so many tokens.")
+@click.option("--temperature", type=click.FloatRange(min=0), metavar="T", help="0 for the same answer every time.")
+@click.option("--seed", type=int, metavar="N", help="Of the sampling.")
 @click.option("--timeout", type=Duration(), default="10m", show_default=True, help="How long to wait for each piece; then exit code 4.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole answer as OpenAI's JSON.")
 @pass_settings

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from matrix_cli.exits import Exit
-from matrix_cli.settings import Command, Settings, pass_settings
+from matrix_cli.settings import Command, Group, Settings, pass_settings
 from matrix_client import controller as process
 from matrix_client.context import LocalContext
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matrix_store.lock import Holder
 
 
-@click.group()
+@click.group(cls=Group)
 def controller() -> None:
     """Run, look at or stop the controller.
 

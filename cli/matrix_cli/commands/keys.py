@@ -12,7 +12,7 @@ import click
 
 from matrix_cli import completing
 from matrix_cli.clusters import find_cluster
-from matrix_cli.settings import Command, Settings, pass_settings
+from matrix_cli.settings import Command, Group, Settings, pass_settings
 from matrix_cli.tables import print_table
 from matrix_cli.times import Duration, age, span
 from matrix_client.context import LocalContext
@@ -29,7 +29,7 @@ HEADERS = ("ID", "NAME", "STATE", "EXPIRES", "LIMIT", "AGE")
 _output = click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="text or json.")
 
 
-@click.group()
+@click.group(cls=Group)
 def keys() -> None:
     """Issue, list and revoke keys for a cluster's endpoint.
 

@@ -10,7 +10,7 @@ import click
 
 from matrix_cli import completing
 from matrix_cli.references import read_keys
-from matrix_cli.settings import Command, Settings, pass_settings
+from matrix_cli.settings import Command, Group, Settings, pass_settings
 from matrix_cli.times import Duration
 from matrix_cli.waiting import output_option, wait_on_screen
 from matrix_client.context import LocalContext
@@ -22,7 +22,7 @@ SECTION = {"ModelDeployment": "rollout", "MatrixCluster": "upgradePolicy"}
 """The part of the spec that has `restartedAt`."""
 
 
-@click.group()
+@click.group(cls=Group)
 def rollout() -> None:
     """Restart what runs, or follow a change until it has arrived.
 

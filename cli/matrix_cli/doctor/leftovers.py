@@ -46,11 +46,14 @@ def judge_orphans(orphans: Sequence[OrphanedRay]) -> Iterator[Finding]:
 def judge_directories(unknown: Collection[Path], now: float) -> Iterator[Finding]:
     """`unknown`: temporary directories of ours that neither a process nor this state directory needs."""
     stale = [path for path in unknown if now - path.stat().st_mtime > OLD_SECONDS]
-    for path in stale:
-        fact = f"{path} ({gib(_size(path))}, {span(now - path.stat().st_mtime)} old) belongs to nothing that runs"
-        yield warning("temporary files", fact, f"if no other state directory of yours has a stopped cluster: rm -r {path}")
     if not stale:
         yield ok("temporary files", "none left over")
+        return
+    oldest = span(max(now - path.stat().st_mtime for path in stale))
+    what = "1 directory belongs" if len(stale) == 1 else f"{len(stale)} directories belong"
+    fact = f"{what} to nothing that runs ({gib(sum(map(_size, stale)))}, up to {oldest} old)"
+    remedy = f"if no other state directory of yours has a stopped cluster: rm -r {' '.join(map(str, stale))}"
+    yield warning("temporary files", fact, remedy)
 
 
 def judge_controllers(homes: Sequence[tuple[int, Path]]) -> Iterator[Finding]:

@@ -131,7 +131,7 @@ def test_only_old_directories_count_as_left_over(tmp_path: Path) -> None:
     assert [finding.state for finding in leftovers.judge_directories([tmp_path], touched + 60)] == [OK]
     (stale,) = leftovers.judge_directories([tmp_path], touched + 7200)
     assert stale.state is WARNING
-    assert "(3 MiB, 120m old)" in stale.fact and stale.remedy.endswith(f"rm -r {tmp_path}")
+    assert stale.fact == "1 directory belongs to nothing that runs (3 MiB, up to 120m old)" and stale.remedy.endswith(f"rm -r {tmp_path}")
 
 
 def test_the_page_says_what_to_do_and_counts() -> None:

@@ -77,3 +77,27 @@ def test_the_version_names_what_a_cluster_is_made_of(empty: World) -> None:
 
     assert lines[0] == f"matrix {version('matrix-operator')}"
     assert [line.split()[0] for line in lines] == ["matrix", "python", "ray", "vllm"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"), [(("gte",), "did you mean 'get'?"), (("keys", "isue"), "did you mean 'issue'?"), (("xyz",), "no command 'xyz'")]
+)
+def test_an_unknown_command_is_one_line(empty: World, words: tuple[str, ...], says: str) -> None:
+    result = run(empty, *words)
+
+    assert (result.exit_code, len(result.stderr.splitlines())) == (Exit.INVALID, 1)
+    assert says in result.stderr
+
+
+@pytest.mark.parametrize("name", [name for name in ENTRIES if isinstance(command(name), click.Group)])
+def test_a_group_shows_its_commands_with_their_whole_summaries(empty: World, name: str) -> None:
+    text = " ".join(run(empty, name, "--help").stdout.split())
+
+    for inner in command(name).commands.values():  # type: ignore[attr-defined]
+        assert inner.get_short_help_str(200) in text
+
+
+@pytest.mark.parametrize(("name", "found"), list(every_command()), ids=lambda value: value if isinstance(value, str) else "")
+def test_options_explain_themselves(name: str, found: click.Command) -> None:
+    for parameter in found.params:
+        assert not isinstance(parameter, click.Option) or parameter.help, (name, parameter.name)

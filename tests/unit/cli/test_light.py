@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from tests.unit.client.worlds import World
+from tests.unit.client.worlds import LAB, World, ready
 
-HEAVY = ("pydantic", "rich", "httpx2", "yaml", "ray", "vllm", "kopf", "psutil", "matrix_operator.reconcile", "matrix_runtime")
+HEAVY = ("pydantic", "rich", "httpx2", "grpc", "yaml", "ray", "vllm", "kopf", "psutil", "matrix_operator.reconcile", "matrix_runtime")
 CODE = """
 import resource, sys
 from matrix_cli.main import main
@@ -23,9 +23,21 @@ except SystemExit as end:
 
 @pytest.mark.parametrize(
     "words",
-    [("--help",), ("get",), ("get", "-o", "json"), ("get", "mxd/chat"), ("events",), ("controller", "status"), ("delete", "mxd/chat")],
+    [
+        ("--help",),
+        ("get",),
+        ("get", "-o", "json"),
+        ("get", "mxd/chat"),
+        ("events",),
+        ("controller", "status"),
+        ("delete", "mxd/chat"),
+        ("completion", "fish"),
+        ("env",),
+    ],
 )
 def test_a_light_command_imports_nothing_heavy(managed: World, words: tuple[str, ...]) -> None:
+    managed.put(LAB, ready(endpoints=[{"name": "openai", "url": "http://127.0.0.1:1/v1", "scope": "Machine"}]))
+    managed.client_token(LAB, "token")
     argv = [sys.executable, "-c", CODE.format(heavy=HEAVY), "--home", str(managed.home.root), *words]
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
     code, seconds, *heavy = done.stderr.splitlines()[-1].split()
