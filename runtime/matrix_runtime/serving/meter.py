@@ -1,7 +1,7 @@
 """The replica's own metrics, the same ones for every engine. The only module of the runtime that knows prometheus_client.
 
 Counted in plain numbers on the event loop, and put into Prometheus' form only when they are read: an observation costs well under a
-microsecond. Their names are in docs/metrics.md.
+microsecond. What they mean is in docs/metrics.md.
 """
 
 from __future__ import annotations
