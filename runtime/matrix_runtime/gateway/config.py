@@ -70,7 +70,6 @@ def _global(layout: Layout) -> str:
         "global",
         f"stats socket {layout.socket('admin')} mode 600 level admin",
         "stats timeout 1m",
-        "log stdout format raw daemon notice",
         f"nbthread {layout.threads}",
         f"maxconn {layout.connections}",
         "noreuseport",
@@ -98,12 +97,12 @@ def _defaults() -> Iterable[str]:
         "http-reuse always",
         *(_http_error(status, refusal) for status, refusal in words.BY_STATUS.items()),
     )
-    replicas = ("log global", "option httpchk GET /health")
-    yield _block("defaults least from common", *replicas, "balance leastconn")
-    yield _block("defaults round from common", *replicas, "balance roundrobin")
+    looked_at = "option httpchk GET /health"
+    yield _block("defaults least from common", looked_at, "balance leastconn")
+    yield _block("defaults round from common", looked_at, "balance roundrobin")
     yield _block(
         "defaults prefix from common",
-        *replicas,
+        looked_at,
         "http-request set-var(txn.prefix) req.body,json_query('$.messages[0].content'),xxh64",
         "http-request set-var(txn.prefix) req.body,json_query('$.prompt'),xxh64 if !{ var(txn.prefix) -m found }",
         "http-request set-var(txn.prefix) req.body,bytes(0,1024),xxh64 if !{ var(txn.prefix) -m found }",
@@ -165,6 +164,7 @@ def _which(layout: Layout) -> Iterable[str]:
     yield f"http-request set-var(txn.slot) var(txn.model),map({layout.map('models')})"
     yield _refuse_grpc(words.GRPC_NO_MODEL, "!{ var(txn.model) -m found }")
     yield _refuse_grpc(words.GRPC_UNKNOWN_MODEL, "!{ var(txn.slot) -m found }")
+    yield _refuse_grpc(words.GRPC_NO_REPLICA, f"{{ var(txn.slot),concat({GRPC_SUFFIX}),nbsrv eq 0 }}")
     yield f"use_backend %[var(txn.slot),concat({GRPC_SUFFIX})] if is_grpc"
     yield _acl("is_up", "var(txn.slot),nbsrv gt 0")
     yield _acl("has_length", "req.fhdr(content-length) -m found")

@@ -17,6 +17,7 @@ RATE_LIMITED = Refusal(
 )
 GRPC_NO_MODEL = Refusal(ErrorReason.BAD_REQUEST, f"name the model in the metadata {MODEL_HEADER}")
 GRPC_UNKNOWN_MODEL = Refusal(ErrorReason.UNKNOWN_MODEL, "no such model here; GET /v1/models lists them")
+GRPC_NO_REPLICA = Refusal(ErrorReason.NOT_READY, "no replica of this model is ready; ask again", retry_after="1")
 
 BY_STATUS = {
     400: Refusal(ErrorReason.BAD_REQUEST, "this is not an HTTP request that can be understood", status=400),
