@@ -120,7 +120,7 @@ def _example(field: Field) -> Iterator[str]:
     from matrix_cli.formats import yaml_text
 
     value = field.example
-    for name in reversed(field.path.replace("[]", ".[]").split(".")):
+    for name in reversed([name for name in field.path.replace("[]", ".[]").split(".") if name]):
         value = [value] if name == "[]" else {name: value}
     assert isinstance(value, Mapping)
     yield from (f"{INDENT}{line}" for line in yaml_text(dict(value)).splitlines())

@@ -44,6 +44,9 @@ def report(error: BaseException, *, debug: bool = False) -> int:
         return _reader_left()
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         return Exit.INTERRUPTED  # who pressed Ctrl-C knows
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return Exit.INVALID
     if debug:
         import traceback
 
@@ -61,7 +64,7 @@ def report(error: BaseException, *, debug: bool = False) -> int:
 def _text(error: BaseException) -> str:
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "matrix"
-        return f"{error.format_message().rstrip('.')}; see `{command} --help`"
+        return f"{' '.join(error.format_message().split()).rstrip('.')}; see `{command} --help`"
     if isinstance(error, click.ClickException):
         return error.format_message()
     return str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -37,7 +38,7 @@ def open_screen(keys: Sequence[ObjectKey], output: str) -> Screen:
     """The screen that fits: `output` is "json" or "text"."""
     if output == "json":
         return JsonScreen(keys)
-    return LiveScreen(keys) if sys.stderr.isatty() else PlainScreen(keys)
+    return LiveScreen(keys) if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else PlainScreen(keys)
 
 
 class PlainScreen:

@@ -6,12 +6,16 @@ import re
 from enum import Enum
 from typing import Annotated, Any, get_args, get_origin
 
+import yaml
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from matrix_crds import patterns
-from matrix_crds.base import Model
+from matrix_crds.base import Model, Resource
+from matrix_crds.constants import API_VERSION
+from matrix_crds.errors import ManifestError, Problem
 from matrix_crds.tree import as_model, plain_type, step, wire_fields
+from matrix_crds.validation import validate
 
 
 def example_of(model: type[Model], path: str) -> Any:
@@ -26,6 +30,25 @@ def example_of(model: type[Model], path: str) -> Any:
             found = wire_fields(owner).get(name) if owner else None
             annotation = found.annotation if found else None
     return None if found is None else _of_field(found)
+
+
+def whole_example(model: type[Resource]) -> dict[str, Any]:
+    """A manifest with what it must have, put right by the examples of the rules that it would break."""
+    raw: dict[str, Any] = {"apiVersion": API_VERSION, "kind": model.__name__, "metadata": {"name": patterns.NAME.example}}
+    raw["spec"] = example_of(model, "spec") or {}
+    try:
+        validate(raw)
+    except ManifestError as error:
+        for problem in error.problems:
+            _put_right(raw, problem)
+    return raw
+
+
+def _put_right(raw: dict[str, Any], problem: Problem) -> None:
+    target = raw
+    for part in problem.location[:-1]:
+        target = target[str(part)]
+    target |= yaml.safe_load(problem.example or "{}")
 
 
 def _of_field(field: FieldInfo) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from matrix_crds.base import Model, ObjectMeta
 from matrix_crds.constants import API_VERSION
-from matrix_crds.examples import example_of
+from matrix_crds.examples import example_of, whole_example
 from matrix_crds.explain import nearest
 from matrix_crds.reasons import Documented
 from matrix_crds.reference import type_text
@@ -97,9 +97,15 @@ class _Reader:
             values=values,
             immutable=next((rule.message for path, rule in self._immutables if _is_at_or_below(place, path)), ""),
             rules=tuple(self._rules(place)),
-            example=None if place.startswith("status") else example_of(self._info.model, place),
+            example=self._example(place),
         )
         return replace(described, fields=tuple(self._inside(place, node, annotation, depth)))
+
+    def _example(self, place: str) -> Any:
+        if place in ("", "spec"):
+            whole = whole_example(self._info.model)
+            return whole[place] if place else whole
+        return None if place.startswith("status") else example_of(self._info.model, place)
 
     def _inside(self, place: str, node: Schema, annotation: Any, depth: int) -> Iterator[Field]:
         if depth > 0:

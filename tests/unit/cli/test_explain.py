@@ -11,6 +11,7 @@ import pytest
 from matrix_cli.exits import Exit
 from matrix_crds import registry
 from matrix_crds.fields import Field, field
+from matrix_crds.validation import validate
 from tests.unit.cli.runner import run
 from tests.unit.client.worlds import World
 
@@ -100,6 +101,15 @@ def test_an_unknown_field_is_one_line_with_what_was_meant(empty: World, path: st
     assert (result.exit_code, result.stdout) == (Exit.INVALID, "")
     assert says in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("info", registry.KINDS, ids=lambda info: info.kind)
+def test_the_example_of_a_kind_can_be_applied(info: registry.KindInfo) -> None:
+    example = field(info).example
+
+    assert example["kind"] == info.kind
+    validate(example)
+    assert field(info, "spec").example == example["spec"]
 
 
 def test_recursive_shows_every_level(empty: World) -> None:

@@ -101,3 +101,17 @@ def test_a_reader_that_left_is_no_error(world: World, tmp_path: Path) -> None:
 )
 def test_colours_can_be_switched_off(environ: dict[str, str], wanted: bool) -> None:
     assert coloured(environ) is wanted
+
+
+def test_a_group_without_a_command_shows_its_help(empty: World) -> None:
+    result = run(empty, "keys")
+
+    assert (result.exit_code, result.stdout) == (Exit.INVALID, "")
+    assert result.stderr.startswith("Usage: matrix keys ") and "error" not in result.stderr
+
+
+def test_a_choice_that_is_missing_is_one_line(empty: World) -> None:
+    result = run(empty, "completion")
+
+    assert (result.exit_code, len(result.stderr.splitlines())) == (Exit.INVALID, 1)
+    assert "Choose from: bash, zsh, fish; see `matrix completion --help`" in result.stderr
