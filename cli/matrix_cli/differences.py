@@ -25,6 +25,15 @@ class Difference:
     before: Raw | None
     """None for one that would be created."""
     after: Raw
+    replaces_replicas: bool | None = None
+    """Whether it starts what runs anew; None where that is not the question, or can't be said."""
+
+    @property
+    def effect(self) -> str:
+        """What it does to what runs, in words; "" if there is nothing to say."""
+        if self.replaces_replicas is None or self.before is None or self.before == self.after:
+            return ""
+        return "its replicas are replaced, as spec.rollout says" if self.replaces_replicas else "live: no replica is restarted"
 
     @property
     def lines(self) -> list[str]:
@@ -34,9 +43,10 @@ class Difference:
         return [line.rstrip("\n") for line in difflib.unified_diff(before.splitlines(), yaml_text(self.after).splitlines(), *names)]
 
 
-def difference(before: StoredObject | None, after: StoredObject, result: ApplyResult) -> Difference:
-    """`after` is what the store would hold."""
-    return Difference(after.key, result, None if before is None else _users_part(before), _users_part(after))
+def difference(before: StoredObject | None, after: StoredObject, result: ApplyResult, replaces_replicas: bool | None = None) -> Difference:
+    """`after` is what the store would hold. What differs only in defaults of this version is no change for the user."""
+    old, new = None if before is None else _users_part(before), _users_part(after)
+    return Difference(after.key, ApplyResult.UNCHANGED if old == new else result, old, new, replaces_replicas)
 
 
 def _users_part(stored: StoredObject) -> Raw:

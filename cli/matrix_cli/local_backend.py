@@ -1,4 +1,4 @@
-"""What the CLI asks the local backend: logs, and Rays that lost their owner. The backend needs the extra `operator`."""
+"""What the CLI asks the operator: logs, Rays that lost their owner, what a change does. It needs the extra `operator`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from matrix_cli.causes import OrphanedRay
 
 if TYPE_CHECKING:
     from matrix_store.home import Home
+    from matrix_store.port import StoredObject
 
 
 @contextmanager
@@ -28,6 +29,26 @@ def cluster_logs(home: Home, uid: str) -> dict[str, Path]:
     with _extra():
         from matrix_operator.backends.local.logs import log_files
     return log_files(home, uid)
+
+
+def replaces_replicas(before: StoredObject, after: StoredObject) -> bool | None:
+    """Whether a change of a ModelDeployment starts its replicas anew; None where that can't be said from here."""
+    from matrix_crds.deployment import ModelDeployment
+    from matrix_crds.errors import ManifestError
+
+    try:
+        from matrix_operator.backends.port import RuntimeLayout
+        from matrix_operator.serve_config import version_of
+    except ImportError:
+        return None
+    anywhere = RuntimeLayout(0, "", 0, 0, "", "", "")  # the same on both sides, so it does not matter
+    try:
+        old, new = before.resource, after.resource
+    except ManifestError:
+        return None
+    if not isinstance(old, ModelDeployment) or not isinstance(new, ModelDeployment):
+        return None
+    return version_of(old, anywhere) != version_of(new, anywhere)
 
 
 def orphaned_rays() -> list[OrphanedRay]:

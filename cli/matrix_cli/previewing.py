@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from matrix_cli.differences import Difference, difference
+from matrix_cli.local_backend import replaces_replicas
 from matrix_client.manifests import apply_manifests
 from matrix_crds.keys import ObjectKey
 from matrix_crds.loading import Manifest
@@ -17,14 +18,8 @@ async def preview(store: Store, manifests: Sequence[Manifest], namespace: str) -
     found = []
     for after, result in await apply_manifests(store, manifests, namespace, dry_run=True):
         before = None if result is ApplyResult.CREATED else await _find(store, after.key)
-        changed = difference(before, after, result)
-        # What differs in nothing but defaults of this version is no change for the user.
-        found.append(Difference(changed.key, _result(changed), changed.before, changed.after))
+        found.append(difference(before, after, result, replaces_replicas(before, after) if before else None))
     return found
-
-
-def _result(found: Difference) -> ApplyResult:
-    return ApplyResult.UNCHANGED if found.before == found.after else found.result
 
 
 async def _find(store: Store, key: ObjectKey) -> StoredObject | None:

@@ -16,7 +16,6 @@ _REMEDIES: dict[str, str] = {
     "DeletionStuck": "follow what the message says; `matrix logs controller` tells more",
     "StartFailed": "read the lines above and `matrix logs {object}`; it is tried again by itself",
     "BackendUnreachable": "nothing is torn down meanwhile; look at `matrix logs controller`",
-    "GatewayNotReady": "it is started again by itself; if it stays so, look at `matrix logs {object} --component Gateway`",
     "DashboardUnreachable": "nothing is torn down meanwhile; look at `matrix logs {object} --component dashboard`",
     "ClusterNotFound": "create the cluster with `matrix up FILE`, or correct spec.clusterRef.name",
     "RejectedByServe": "correct what Ray Serve refuses, then `matrix apply FILE`",

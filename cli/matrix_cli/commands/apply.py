@@ -49,6 +49,6 @@ async def _show(context: LocalContext, manifests: list[Manifest], namespace: str
     from matrix_cli.previewing import preview
 
     for found in await preview(await context.store(), manifests, namespace):
-        click.echo(f"{found.key} {found.result} (dry run)")
+        click.echo(f"{found.key} {found.result} (dry run)" + (f"; {found.effect}" if found.effect else ""))
         if found.before is not None:
             click.echo("".join(f"{line}\n" for line in coloured(found.lines)), nl=False)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from matrix_cli.exits import Exit
 from matrix_cli.settings import Command, Settings
 from matrix_client.context import LocalContext
+
+if TYPE_CHECKING:
+    from matrix_cli.differences import Difference
 
 
 @click.command(cls=Command)
@@ -31,10 +35,19 @@ def diff(ctx: click.Context, files: tuple[Path, ...], output: str) -> None:
         found = await preview(await context.store(), read_manifests(files), settings.namespace)
         changed = [difference for difference in found if difference.lines]
         if output == "json":
-            records = [{"object": str(d.key), "result": d.result.value, "before": d.before, "after": d.after} for d in found]
-            click.echo(json.dumps(records, indent=2, ensure_ascii=False))
+            click.echo(json.dumps([_record(difference) for difference in found], indent=2, ensure_ascii=False))
         else:
             click.echo("".join(f"{line}\n" for d in changed for line in coloured(d.lines)), nl=False)
         return bool(changed)
 
     ctx.exit(Exit.FAILED if settings.run(work) else Exit.OK)
+
+
+def _record(found: Difference) -> dict[str, Any]:
+    return {
+        "object": str(found.key),
+        "result": found.result.value,
+        "replacesReplicas": found.replaces_replicas,
+        "before": found.before,
+        "after": found.after,
+    }

@@ -55,10 +55,20 @@ def test_a_dry_run_says_of_each_object_what_would_happen(applied: World, tmp_pat
     assert result.exit_code == Exit.OK
     assert [line for line in told if line.endswith("(dry run)")] == [
         "MatrixCluster/lab configured (dry run)",
-        "ModelDeployment/chat configured (dry run)",
     ]
+    assert "ModelDeployment/chat configured (dry run); its replicas are replaced, as spec.rollout says" in told
     assert "+    team: x" in told and "+      tokensPerSecond: 99" in told
     assert "unchanged (dry run)" in run(applied, "apply", "--dry-run", write(tmp_path)).stdout
+
+
+def test_a_change_that_is_live_is_told_apart(applied: World, tmp_path: Path) -> None:
+    live = MANIFESTS + "  drainSeconds: 7\n  replicas: 3\n"
+
+    assert (
+        "ModelDeployment/chat configured (dry run); live: no replica is restarted\n"
+        in run(applied, "apply", "--dry-run", write(tmp_path, live)).stdout
+    )
+    assert json.loads(run(applied, "diff", write(tmp_path, live), "-o", "json").stdout)[1]["replacesReplicas"] is False
 
 
 def test_defaults_that_an_older_version_did_not_store_are_no_change(applied: World, tmp_path: Path) -> None:
