@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from enum import StrEnum
+from typing import Final
 
 from matrix_runtime.errors import ApiError
 
-
-class Transport(StrEnum):
-    """How a request came."""
-
-    HTTP = "http"
-    GRPC = "grpc"
+HTTP: Final = "http"
+GRPC: Final = "grpc"
+"""How a request came. (Plain texts: an enum's members take long to hash.)"""
 
 
 class Request:
@@ -21,7 +18,7 @@ class Request:
 
     __slots__ = ("api", "code", "task", "transport")
 
-    def __init__(self, api: str, transport: Transport, task: asyncio.Task[object] | None) -> None:
+    def __init__(self, api: str, transport: str, task: asyncio.Task[object] | None) -> None:
         self.api = api
         self.transport = transport
         self.task = task
@@ -46,7 +43,7 @@ class Ongoing:
         """Accepted and not answered yet. A stream counts until its end."""
         return len(self._requests)
 
-    def begin(self, api: str, transport: Transport) -> Request:
+    def begin(self, api: str, transport: str) -> Request:
         """Counts the request that the current task answers; `end` must follow. Raises ApiError while none is taken."""
         if self.refusal is not None:
             raise self.refusal

@@ -31,4 +31,4 @@ def needs_model(engine: EngineSpec) -> bool:
 
 def environment(settings: EngineSettings) -> dict[str, str]:
     """What the engine host's environment must hold before anything is imported."""
-    return vllm_arguments.environment(settings.resources) if settings.engine.vllm is not None else {}
+    return vllm_arguments.environment(settings.engine.vllm, settings.resources) if settings.engine.vllm is not None else {}

@@ -59,7 +59,7 @@ def vllm_arguments(engine: VllmEngine, served_name: str, model: str, resources: 
     return [*arguments, *_parallel(engine), *_cpu(resources), *engine.args]
 
 
-def environment(resources: Resources) -> dict[str, str]:
+def environment(engine: VllmEngine, resources: Resources) -> dict[str, str]:
     """The environment that vLLM is imported in. The model is on disk by then, so the hub is never asked."""
     common = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1"}
     if resources.gpu:
@@ -68,7 +68,14 @@ def environment(resources: Resources) -> dict[str, str]:
     threads = str(max(1, int(quantity.parse(resources.cpu))))
     # VLLM_ENABLE_V1_MULTIPROCESSING=0: no worker process under the engine core. vLLM wants one to set OpenMP up for it, and each
     # process costs another import of vLLM; here OpenMP is set up before the first import.
-    return common | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": threads}
+    cpu = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": threads}
+    return common | cpu | ({"TORCHDYNAMO_DISABLE": "1"} if _eager(engine) else {})
+
+
+def _eager(engine: VllmEngine) -> bool:
+    """vLLM's sampler has functions that are compiled at their first use even with --enforce-eager: a first request with logprobs would hold
+    up all others for 20 seconds."""
+    return not any(arg.replace("_", "-").startswith("--no-enforce-eager") for arg in engine.args)
 
 
 def may_fork(engine: VllmEngine, resources: Resources) -> bool:

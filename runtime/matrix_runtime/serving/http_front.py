@@ -13,14 +13,14 @@ from matrix_runtime.auth import error_body, header, reason_headers, refuse
 from matrix_runtime.engines.port import HEALTH_PATH, Api
 from matrix_runtime.engines.words import reason_of
 from matrix_runtime.errors import ApiError
-from matrix_runtime.ongoing import Ongoing, Transport
+from matrix_runtime.ongoing import HTTP, Ongoing
 from matrix_runtime.serving.limits import LARGEST_MESSAGE
 from matrix_runtime.serving.meter import CONTENT_TYPE, Meter, page
 
 METRICS_PATH = "/metrics"
 LOOKS = frozenset({HEALTH_PATH, "/v1/models", "/version"})
 """No work for the engine: answered while draining, and not counted."""
-APIS = {"/v1/chat/completions": Api.CHAT, "/v1/completions": Api.COMPLETE, "/v1/embeddings": Api.EMBED}
+APIS = {"/v1/chat/completions": Api.CHAT.value, "/v1/completions": Api.COMPLETE.value, "/v1/embeddings": Api.EMBED.value}
 OTHER = "other"
 CALLER_GONE = "499"
 """The code of a request whose caller went away, as nginx counts it."""
@@ -46,13 +46,13 @@ class HttpFront:
     async def _work(self, scope: Scope, receive: Receive, send: Send) -> None:
         api = APIS.get(scope["path"], OTHER)
         if header(scope, ATTEMPT_KEY.encode()) not in ("", "1"):
-            self._meter.retried(api, Transport.HTTP)
+            self._meter.retried(api, HTTP)
         try:
             if _announced(scope) > LARGEST_MESSAGE:
                 raise _TOO_LARGE
-            request = self._ongoing.begin(api, Transport.HTTP)
+            request = self._ongoing.begin(api, HTTP)
         except ApiError as error:
-            self._meter.refused(api, Transport.HTTP, str(error.reason.http_status))
+            self._meter.refused(api, HTTP, str(error.reason.http_status))
             await refuse(send, error)
             return
         exchange = Exchange(receive, send)

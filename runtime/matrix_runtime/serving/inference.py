@@ -17,7 +17,7 @@ from matrix_runtime.engines.port import Api, Body, Engine, Piece
 from matrix_runtime.errors import ApiError
 from matrix_runtime.grpc_auth import TokenInterceptor
 from matrix_runtime.grpc_server import address, bind, make_server
-from matrix_runtime.ongoing import Ongoing, Transport
+from matrix_runtime.ongoing import GRPC, Ongoing
 from matrix_runtime.serving import bodies
 from matrix_runtime.serving.limits import LARGEST_MESSAGE
 from matrix_runtime.serving.meter import Meter
@@ -75,11 +75,11 @@ class InferenceServer:
         pb = inference_pb2
         stream: Any = grpc.unary_stream_rpc_method_handler
         handlers = {
-            "Chat": stream(self._counted(Api.CHAT, self._chat), pb.ChatRequest.FromString, pb.ChatReply.SerializeToString),
+            "Chat": stream(self._counted(Api.CHAT.value, self._chat), pb.ChatRequest.FromString, pb.ChatReply.SerializeToString),
             "Complete": stream(
-                self._counted(Api.COMPLETE, self._complete), pb.CompleteRequest.FromString, pb.CompleteReply.SerializeToString
+                self._counted(Api.COMPLETE.value, self._complete), pb.CompleteRequest.FromString, pb.CompleteReply.SerializeToString
             ),
-            "Embed": stream(self._counted(Api.EMBED, self._embed), pb.EmbedRequest.FromString, pb.EmbedReply.SerializeToString),
+            "Embed": stream(self._counted(Api.EMBED.value, self._embed), pb.EmbedRequest.FromString, pb.EmbedReply.SerializeToString),
             "Models": grpc.unary_unary_rpc_method_handler(
                 self._models, request_deserializer=pb.ModelsRequest.FromString, response_serializer=pb.ModelsReply.SerializeToString
             ),
@@ -108,13 +108,13 @@ class InferenceServer:
         cards = self._engine.models()
         return inference_pb2.ModelsReply(models=[inference_pb2.Model(id=card.id, max_length=card.max_length) for card in cards])
 
-    def _counted(self, api: Api, respond: Respond[Request]) -> Callable[[Request, Context], Awaitable[None]]:
+    def _counted(self, api: str, respond: Respond[Request]) -> Callable[[Request, Context], Awaitable[None]]:
         async def call(request: Request, context: Context) -> None:
             self._look_at_attempt(api, context)
             try:
-                ongoing = self._ongoing.begin(api, Transport.GRPC)
+                ongoing = self._ongoing.begin(api, GRPC)
             except ApiError as refusal:
-                self._meter.refused(api, Transport.GRPC, _status(refusal.reason, False).name)
+                self._meter.refused(api, GRPC, _status(refusal.reason, False).name)
                 await _abort(context, refusal, False)
             sent = Sent()
             try:
@@ -146,10 +146,10 @@ class InferenceServer:
             return ApiError(ErrorReason.ENGINE_FAILED, f"{type(error).__name__}: {error}")
         return None
 
-    def _look_at_attempt(self, api: Api, context: Context) -> None:
+    def _look_at_attempt(self, api: str, context: Context) -> None:
         for key, value in context.invocation_metadata() or ():
             if key == ATTEMPT_KEY and value not in ("", "1"):
-                self._meter.retried(api, Transport.GRPC)
+                self._meter.retried(api, GRPC)
 
 
 def _status(reason: ErrorReason, sent: bool) -> grpc.StatusCode:

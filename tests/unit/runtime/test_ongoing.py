@@ -6,7 +6,7 @@ import pytest
 
 from matrix_proto.errors import ErrorReason
 from matrix_runtime.errors import ApiError
-from matrix_runtime.ongoing import Ongoing, Request, Transport
+from matrix_runtime.ongoing import GRPC, HTTP, Ongoing, Request
 
 DRAINING = ApiError(ErrorReason.DRAINING, "going")
 DEAD = ApiError(ErrorReason.ENGINE_FAILED, "dead")
@@ -28,11 +28,11 @@ def make() -> tuple[Ongoing, Told]:
 def test_requests_count_until_they_end_and_are_refused_while_draining() -> None:
     async def run() -> None:
         ongoing, told = make()
-        request = ongoing.begin("chat", Transport.GRPC)
+        request = ongoing.begin("chat", GRPC)
         assert ongoing.count == 1 and told.begun == [request]
         ongoing.refusal = DRAINING
         with pytest.raises(ApiError) as caught:
-            ongoing.begin("chat", Transport.GRPC)
+            ongoing.begin("chat", GRPC)
         assert caught.value is DRAINING and ongoing.count == 1
         assert not await ongoing.idle(0.01)
         asyncio.get_running_loop().call_soon(ongoing.end, request)
@@ -48,7 +48,7 @@ def test_what_is_ended_by_us_can_still_tell_its_caller_and_what_others_cancel_ca
         outcomes: list[object] = []
 
         async def answer() -> None:
-            request = ongoing.begin("chat", Transport.HTTP)
+            request = ongoing.begin("chat", HTTP)
             try:
                 await asyncio.sleep(60)
             except asyncio.CancelledError:
@@ -72,6 +72,6 @@ def test_what_is_ended_by_us_can_still_tell_its_caller_and_what_others_cancel_ca
         await asyncio.gather(*tasks)
         assert outcomes[1:].count(DEAD) == 3 and outcomes[1:].count("told") == 3
         with pytest.raises(ApiError):
-            ongoing.begin("chat", Transport.HTTP)
+            ongoing.begin("chat", HTTP)
 
     asyncio.run(run())

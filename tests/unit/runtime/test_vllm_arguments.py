@@ -83,9 +83,9 @@ def test_every_form_of_an_option_that_vllm_reads_is_let_through(args: tuple[str,
 
 
 def test_threads_follow_the_cpus_and_the_hub_is_never_asked() -> None:
-    assert environment(Resources(cpu="3"))["OMP_NUM_THREADS"] == "3"
-    assert environment(Resources(cpu="500m"))["OMP_NUM_THREADS"] == "1"
-    assert environment(Resources(cpu="8", gpu=1)) == {
+    assert environment(VllmEngine(), Resources(cpu="3"))["OMP_NUM_THREADS"] == "3"
+    assert environment(VllmEngine(), Resources(cpu="500m"))["OMP_NUM_THREADS"] == "1"
+    assert environment(VllmEngine(), Resources(cpu="8", gpu=1)) == {
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_DO_NOT_TRACK": "1",
@@ -97,3 +97,9 @@ def test_the_engine_core_is_forked_only_where_no_gpu_and_no_second_worker_is() -
     assert may_fork(VllmEngine(), Resources())
     assert not may_fork(VllmEngine(), Resources(gpu=1))
     assert not may_fork(VllmEngine(tensor_parallel=2), Resources())
+
+
+def test_nothing_is_compiled_on_cpu_unless_it_is_asked_for() -> None:
+    assert environment(VllmEngine(), Resources())["TORCHDYNAMO_DISABLE"] == "1"
+    assert "TORCHDYNAMO_DISABLE" not in environment(VllmEngine(args=("--no-enforce-eager",)), Resources())
+    assert "TORCHDYNAMO_DISABLE" not in environment(VllmEngine(), Resources(gpu=1))
