@@ -160,6 +160,7 @@ def _which(layout: Layout) -> Iterable[str]:
     yield f"http-request set-var(txn.model) req.fhdr({MODEL_HEADER})"
     yield _acl("is_named", f"req.fhdr({MODEL_HEADER}) -m found")
     yield f"http-request wait-for-body time {limits.BODY_SECONDS}s if is_work"
+    yield "http-request set-var(txn.have) req.body_len if is_work"
     yield "http-request set-var(txn.model) req.body,json_query('$.model') if is_work !is_named"
     yield f"http-request set-var(txn.slot) var(txn.model),map({layout.map('models')})"
     yield _refuse_grpc(words.GRPC_NO_MODEL, "!{ var(txn.model) -m found }")
@@ -169,10 +170,11 @@ def _which(layout: Layout) -> Iterable[str]:
     yield _acl("is_up", "var(txn.slot),nbsrv gt 0")
     yield _acl("has_length", "req.fhdr(content-length) -m found")
     yield _acl("is_large", f"req.body_len gt {limits.FAST_BODY}", f"req.body_size gt {limits.FAST_BODY}")
+    yield _acl("is_partial", "req.body_size,sub(txn.have) gt 0")
     yield _acl("has_large_head", f"req.hdrs,length gt {limits.FAST_HEAD}")
     yield _acl("is_twofold", r"""req.body -m reg '(?s)"model"\s*:.*"model"\s*:'""")
     yield "use_backend %[var(txn.slot)] if is_work is_up is_named has_length"
-    yield "use_backend sidecar if is_large or !has_length has_large_head or is_twofold"
+    yield "use_backend sidecar if is_large or is_partial or !has_length has_large_head or is_twofold"
     yield "use_backend %[var(txn.slot)] if is_work is_up"
     yield "default_backend sidecar"
 
