@@ -39,6 +39,9 @@ _STATUS = {
 }
 """All others are UNAVAILABLE, or ABORTED when a part of the answer was sent."""
 
+LONGEST_MESSAGE = 2000
+"""Bytes of an error's words: they travel as a header, in which a byte may take three, and a client takes 8 KiB of headers."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -159,4 +162,5 @@ def _status(reason: ErrorReason, sent: bool) -> grpc.StatusCode:
 async def _abort(context: Context, error: ApiError, sent: bool) -> None:
     reason = error.reason
     metadata = ((REASON_KEY, reason.value), (RETRYABLE_KEY, "1" if reason.retryable else "0"))
-    await context.abort(_status(reason, sent), error.message, metadata)
+    message = error.message.encode()[:LONGEST_MESSAGE].decode(errors="ignore")
+    await context.abort(_status(reason, sent), message, metadata)
