@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -122,7 +124,7 @@ def gateway(replicas: Sequence[int]) -> Iterator[World]:
 @contextmanager
 def serve_proxy() -> Iterator[int]:
     """Ray Serve with its own HTTP proxy; its port."""
-    port, home = free_port(), Path(tempfile.mkdtemp(prefix="mxb"))
+    port, home = steady_port(), Path(tempfile.mkdtemp(prefix="mxb"))
     environ = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "MATRIX_BENCH": str(home)}
     command = [sys.executable, "-m", "bench.serve_echo", str(port), str(home / "r")]
     with (home / "log").open("wb") as log:
@@ -138,6 +140,14 @@ def serve_proxy() -> Iterator[int]:
         end_marked(str(home))
         process.wait()
         shutil.rmtree(home, ignore_errors=True)
+
+
+def steady_port() -> int:
+    """A free port below those that the system gives away: Ray opens many of these before Serve opens its own."""
+    for port in random.sample(range(20_000, 30_000), 100):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise RuntimeError("no free port between 20000 and 30000")
 
 
 def end_marked(mark: str) -> None:

