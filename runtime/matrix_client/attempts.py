@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 import time
 from dataclasses import dataclass
@@ -62,6 +61,7 @@ class Attempts:
         self._timeout = timeout
         self._patience = patience
         self._number = 0
+        self._pauses = 0
         self._breaks = 0
         self._tried: set[str] = set()
         self._corrected: set[ErrorReason] = set()
@@ -140,25 +140,26 @@ class Attempts:
         return False
 
     async def _pause(self, failure: RequestError) -> None:
-        """Before the next try: longer each time, and never at the same moment as others. Raises `failure` when patience ends."""
-        longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(self._number - 1, 16))
+        """Before the next try: longer each time, and never at the same moment as others.
+
+        Raises `failure` when patience ends; one other try is made without any.
+        """
+        longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(self._pauses, 16))
         seconds = random.uniform(longest / 2, longest)
-        if seconds > self._patience_left():
+        left = self.left()
+        if (self._pauses and seconds > self._patience) or (left is not None and seconds > left):
             raise failure
+        self._pauses += 1
         self._patience -= seconds
         await asyncio.sleep(seconds)
-
-    def _patience_left(self) -> float:
-        left = self.left()
-        return self._patience if left is None else min(self._patience, left)
 
     async def _wait(self, route: Route) -> None:
         """No replica is there: waits for one, a little while. Raises when there is no point in it, or when patience ends."""
         fleet, verdict = route.fleet, route.target.verdict
         heard = fleet is None or fleet.watch.synced.is_set()
-        left = self._patience_left()
-        if not heard:
-            left = max(left, min(CONNECT_SECONDS - (time.monotonic() - self.begun), math.inf if self.left() is None else left))
+        deadline = self.left()
+        left = self._patience if heard else max(self._patience, self.begun + CONNECT_SECONDS - time.monotonic())
+        left = left if deadline is None else min(left, deadline)
         if heard and verdict.state is State.STUCK:
             raise NeedsUser(route.target.deployment, verdict.reason, _hint(route))
         if left <= 0:

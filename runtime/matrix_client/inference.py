@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import grpc.aio
 
 from matrix_client.attempts import Attempts, Seat
-from matrix_client.errors import RequestTimeout
+from matrix_client.errors import BrokeOff, RequestTimeout
 from matrix_client.refusals import told
 
 Piece = TypeVar("Piece")
@@ -24,7 +24,10 @@ async def whole(attempts: Attempts, method: str, build: Build) -> Any:
         seat = await attempts.seat()
         try:
             call = getattr(seat.line, method)
-            return await call(build(seat.served_name), timeout=attempts.left(), metadata=seat.metadata)
+            reply = await call(build(seat.served_name), timeout=attempts.left(), metadata=seat.metadata)
+            if reply is None:
+                raise BrokeOff(f"{seat.where} ended without an answer; see `matrix logs` of the model")
+            return reply
         except grpc.aio.AioRpcError as error:
             failure = error
         finally:

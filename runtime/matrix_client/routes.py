@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from matrix_client.context import Context
 from matrix_client.endpoints import Target, find
 from matrix_client.fleet import Fleet
+from matrix_crds.keys import ObjectKey
 from matrix_store.errors import NotFound, StoreError
 
 LOOK_SECONDS = 1.0
@@ -33,8 +34,8 @@ class Routes:
         self._context = context
         self._namespace = namespace
         self._routes: dict[str, Route] = {}
-        self._fleets: dict[str, Fleet] = {}
-        """By the cluster's uid."""
+        self._fleets: dict[ObjectKey, tuple[str, Fleet]] = {}
+        """By cluster, with the cluster's uid."""
         self._retired: list[Fleet] = []
         self._looking = asyncio.Lock()
 
@@ -61,7 +62,7 @@ class Routes:
         self._routes.pop(model, None)
 
     async def close(self) -> None:
-        for fleet in (*self._fleets.values(), *self._retired):
+        for fleet in (*(fleet for _, fleet in self._fleets.values()), *self._retired):
             await fleet.close()
         self._fleets.clear()
         self._retired.clear()
@@ -81,11 +82,12 @@ class Routes:
         cluster = target.cluster
         if cluster is None or not target.directory:
             return None
-        fleet = self._fleets.get(cluster.uid)
-        if fleet is not None and fleet.address == target.directory:
+        uid, fleet = self._fleets.get(cluster.key, ("", None))
+        if fleet is not None and (uid, fleet.address) == (cluster.uid, target.directory):
             return fleet
         if fleet is not None:
             await fleet.retire()
             self._retired.append(fleet)
-        fleet = self._fleets[cluster.uid] = Fleet(target.directory, lambda: self._context.client_token(cluster))
+        fleet = Fleet(target.directory, lambda: self._context.client_token(cluster))
+        self._fleets[cluster.key] = (cluster.uid, fleet)
         return fleet

@@ -180,6 +180,19 @@ def test_a_replica_that_does_not_listen_is_passed_over(world: World) -> None:
     in_lab(world, work, replicas=2)
 
 
+def test_without_patience_there_is_one_other_try(world: World) -> None:
+    async def work(lab: Lab) -> None:
+        await lab.replicas[0].stop()
+        for _ in range(5):
+            await ask_both(lab, patience=0)
+        lab.replicas[1].always = (ErrorReason.RATE_LIMITED, "full")
+        before = lab.asked[1]
+        await both_raise(lab, RequestError, ".", patience=0)
+        assert lab.asked[1] - before <= 4
+
+    in_lab(world, work, replicas=2)
+
+
 def test_an_answer_that_breaks_before_its_first_piece_is_asked_for_elsewhere(world: World) -> None:
     async def work(lab: Lab) -> None:
         lab.replicas[0].breaks_after = 0
@@ -352,7 +365,7 @@ def test_closing_the_iteration_cancels_the_call(world: World) -> None:
         await stream.aclose()
         await until(lambda: replica.cancelled == 1)
         assert lab.matrix._inference is not None
-        (fleet,) = lab.matrix._inference._routes._fleets.values()
+        ((_, fleet),) = lab.matrix._inference._routes._fleets.values()
         assert [candidate.reserved for candidate in fleet.picker._candidates.values()] == [0]
 
     in_lab(world, work)
@@ -381,13 +394,13 @@ def test_replicas_come_and_go_while_requests_run(world: World) -> None:
 
 def _states(lab: Lab) -> dict[str, str]:
     assert lab.matrix._inference is not None
-    (fleet,) = lab.matrix._inference._routes._fleets.values()
+    ((_, fleet),) = lab.matrix._inference._routes._fleets.values()
     return {id_: str(replica.state) for id_, replica in fleet.watch.replicas.items()}
 
 
 def _lines(lab: Lab) -> Any:
     assert lab.matrix._inference is not None
-    (fleet,) = lab.matrix._inference._routes._fleets.values()
+    ((_, fleet),) = lab.matrix._inference._routes._fleets.values()
     return fleet._lines
 
 
