@@ -28,6 +28,9 @@ class Replicas(Protocol):
     def replicas(self) -> Mapping[str, KnownReplica]: ...
 
     @property
+    def connected(self) -> bool: ...
+
+    @property
     def last_error(self) -> str: ...
 
 
@@ -42,14 +45,13 @@ class KnownBoard:
         self._backends: Mapping[str, str] = {}
         self._routed: set[str] = set()
         self._bell = Bell()
-        self.configured = False
-        """Whether the control plane has said anything."""
+        self._configured = self._met = False
 
     def configure(self, settings: GatewaySettings) -> None:
         """Takes the models that are declared now."""
         self._models = {model.name: model for model in settings.models}
         self._backends = self._slots.assign(self._models.values())
-        self.configured = True
+        self._configured = True
         self.ring()
 
     def ring(self) -> None:
@@ -88,6 +90,13 @@ class KnownBoard:
             return f"the directory is away; last known: {known or 'no replica'}"
         return doing([view for view in views if view.application == application])
 
+    def missing(self) -> str:
+        """What has never been heard yet, in words; empty when all has. A directory that goes away later is survived."""
+        self._met = self._met or self._watch.connected
+        if not self._configured:
+            return "the control plane has not said yet which models there are"
+        return "" if self._met else self._watch.last_error
+
     @property
     def replicas(self) -> Mapping[str, KnownReplica]:
         return self._watch.replicas
@@ -101,11 +110,6 @@ class KnownBoard:
     def applications(self) -> Mapping[str, str]:
         """Backend -> application."""
         return self._slots.applications
-
-    @property
-    def without_backend(self) -> list[str]:
-        """Models beyond the number of backends."""
-        return sorted(self._models.keys() - self._backends.keys())
 
 
 def look_over_http(state_url: str, token: TokenFile) -> Look:

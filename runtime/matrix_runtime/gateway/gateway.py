@@ -92,9 +92,7 @@ class Gateway:
         if refused:
             logger.warning("HAProxy refused: %s", "; ".join(refused))
             return f"HAProxy refused {len(refused)} changes, the first: {refused[0]}"
-        if not self._board.configured:
-            return "the control plane has not said yet which models there are"
-        return self._keys.problem
+        return self._board.missing() or self._keys.problem
 
     async def _start_sidecar(self) -> None:
         forwarder = Forwarder(self._layout.socket("inside"))

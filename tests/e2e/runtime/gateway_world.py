@@ -93,9 +93,13 @@ class World:
         shutil.rmtree(self.home, ignore_errors=True)
 
     def declare(self, *models: dict[str, Any] | str) -> None:
+        """Returns when the gateway, if it runs, has heard of them."""
         named = [{"name": model} if isinstance(model, str) else model for model in models]
         self.models = [{"application": f"mx-md-{model['name']}"} | model for model in named]
         self.tell()
+        if self.gateway is not None:
+            names = {model["name"] for model in named}
+            eventually(lambda: {model["id"] for model in self.listed()} == names, 60, "the models are declared")
 
     def add(self, id_: str, model: str = "m", state: str = "Ready", **engine: Any) -> ReplicaProcess:
         """Starts a replica; the gateway is told of it."""
@@ -136,8 +140,12 @@ class World:
         eventually(lambda: set(models) <= set(self.served()), 60, f"{', '.join(models)} can be asked")
 
     def served(self) -> list[str]:
-        models = httpx2.get(f"{self.url}/v1/models", headers=KEY).json()["data"]
-        return [model["id"] for model in models if model["ready"]]
+        return [model["id"] for model in self.listed() if model["ready"]]
+
+    def listed(self) -> list[dict[str, Any]]:
+        """GET /v1/models."""
+        answer = httpx2.get(f"{self.url}/v1/models", headers=KEY).raise_for_status()
+        return list(answer.json()["data"])
 
     def admin(self, command: str) -> str:
         """An answer of HAProxy's runtime socket."""
@@ -152,7 +160,7 @@ class World:
 class ToldReplicas:
     """What a DirectoryWatch offers, from the world's file."""
 
-    last_error = ""
+    connected, last_error = True, ""
 
     def __init__(self) -> None:
         self.replicas: Mapping[str, KnownReplica] = MappingProxyType({})

@@ -83,6 +83,7 @@ class RayCluster:
     def _environment(self) -> dict[str, str]:
         return os.environ | {
             MARK: str(self.home),
+            "TMPDIR": str(self.home),
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(self.secrets / "ray-token"),
