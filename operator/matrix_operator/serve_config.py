@@ -20,9 +20,9 @@ from matrix_crds import quantity
 from matrix_crds.cluster import Resources
 from matrix_crds.deployment import ModelDeployment
 from matrix_operator.backends.port import RuntimeLayout
+from matrix_proto.state import APPLICATION_PREFIX
 
 SYSTEM_APPLICATION = "mx-system"
-MODEL_PREFIX = "mx-md-"
 OWN_PREFIX = "mx-"
 
 SYSTEM_BUILDER = "matrix_runtime.system.app:build"
@@ -40,7 +40,7 @@ Entry = dict[str, Any]
 
 def application_name(deployment: ModelDeployment) -> str:
     """The Serve application of a ModelDeployment."""
-    return MODEL_PREFIX + deployment.metadata.name
+    return APPLICATION_PREFIX + deployment.metadata.name
 
 
 def system_entry(layout: RuntimeLayout, serving: Iterable[ModelDeployment], held: Iterable[Entry] = ()) -> Entry:

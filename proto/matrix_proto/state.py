@@ -21,6 +21,8 @@ REPLICAS_PATH = "/matrix/v1/replicas"
 GATEWAY_PATH = "/matrix/v1/gateway"
 HEALTH_PATH = "/matrix/v1/health"
 API_VERSION = 1
+APPLICATION_PREFIX = "mx-md-"
+"""Before a ModelDeployment's name: the application that its replicas report."""
 HEARTBEAT_SECONDS = 1.0
 SUSPECT_AFTER_SECONDS = 3.0
 
@@ -87,7 +89,7 @@ class Replica(WireModel):
     id: str
     """Serve's replica id, unique within the cluster."""
     application: str
-    """mx-md-<ModelDeployment name>."""
+    """APPLICATION_PREFIX and the ModelDeployment's name."""
     model: str
     """The served name."""
     version: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
@@ -39,10 +39,19 @@ class AsyncMatrix:
     one line that says what to do.
     """
 
-    def __init__(self, context: str | Context = LOCAL, *, home: str | Path | None = None, namespace: str = DEFAULT_NAMESPACE) -> None:
-        """`context`: "local", the state directory of this machine (`home`, default $MATRIX_HOME or ~/.local/state/matrix)."""
+    def __init__(
+        self,
+        context: str | Context = LOCAL,
+        *,
+        home: str | Path | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+        on_wait: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`context`: "local", the state directory of this machine (`home`, default $MATRIX_HOME or ~/.local/state/matrix).
+        `on_wait` is told about once a second what a request waits for, in words, while no replica is there to take it."""
         self.context: Context = open_context(context, home) if isinstance(context, str) else context
         self.namespace = namespace
+        self._on_wait = on_wait
         self._inference: Requests | None = None
 
     @overload
@@ -207,7 +216,7 @@ class AsyncMatrix:
             os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
             from matrix_client.requests import Requests
 
-            self._inference = Requests(self.context, self.namespace)
+            self._inference = Requests(self.context, self.namespace, self._on_wait)
         return self._inference
 
     async def close(self) -> None:

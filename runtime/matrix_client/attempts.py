@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from matrix_client.picker import Candidate, Wanted
 from matrix_client.refusals import told
 from matrix_client.routes import LOOK_SECONDS, Route, Routes
 from matrix_client.verdict import State
+from matrix_crds.reasons import DeploymentReason
 from matrix_proto.errors import ErrorReason
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ FIRST_PAUSE_SECONDS = 0.01
 LONGEST_PAUSE_SECONDS = 1.0
 CONNECT_SECONDS = 5.0
 """To hear from a directory for the first time, at least."""
+OnWait = Callable[[str], None]
 _BREAKS = frozenset({ErrorReason.BROKE_OFF, ErrorReason.ENGINE_FAILED})
 _AWAY = frozenset({ErrorReason.BROKE_OFF, ErrorReason.NOT_READY, ErrorReason.DRAINING})
 
@@ -53,13 +56,15 @@ class Seat:
 class Attempts:
     """For one request; used by one task."""
 
-    def __init__(self, routes: Routes, model: str, timeout: float | None, patience: float) -> None:
-        """`timeout` (seconds from now, None for no end) bounds all tries; `patience` the time that is spent waiting for a replica."""
+    def __init__(self, routes: Routes, model: str, timeout: float | None, patience: float, on_wait: OnWait) -> None:
+        """`timeout` (seconds from now, None for no end) bounds all tries; `patience` the time that is spent waiting for a replica;
+        `on_wait` hears what is waited for, again and again."""
         self.begun = time.monotonic()
         self._routes = routes
         self._model = model
         self._timeout = timeout
         self._patience = patience
+        self._on_wait = on_wait
         self._number = 0
         self._pauses = 0
         self._breaks = 0
@@ -155,27 +160,48 @@ class Attempts:
 
     async def _wait(self, route: Route) -> None:
         """No replica is there: waits for one, a little while. Raises when there is no point in it, or when patience ends."""
-        fleet, verdict = route.fleet, route.target.verdict
+        fleet = route.fleet
         heard = fleet is None or fleet.watch.synced.is_set()
-        deadline = self.left()
-        left = self._patience if heard else max(self._patience, self.begun + CONNECT_SECONDS - time.monotonic())
-        left = left if deadline is None else min(left, deadline)
-        if heard and verdict.state is State.STUCK:
-            raise NeedsUser(route.target.deployment, verdict.reason, _hint(route))
+        hopeless = _hopeless(route) if heard else None
+        oldest = self.begun if hopeless else time.monotonic() - LOOK_SECONDS
+        if route.looked < oldest:  # it may be otherwise by now
+            await self._routes.look(self._model, oldest)
+            return
+        if hopeless:
+            raise hopeless
+        left = self._left_to_wait(heard)
         if left <= 0:
             raise self._given_up(route)
+        if heard:
+            self._on_wait(_hint(route))
         begun = time.monotonic()
         if fleet is not None:
             await fleet.arrival(route.target.application, min(left, LOOK_SECONDS))
         else:
             await asyncio.sleep(min(left, LOOK_SECONDS))
         self._patience -= time.monotonic() - begun
-        await self._routes.look(self._model)
+
+    def _left_to_wait(self, heard: bool) -> float:
+        """Seconds. Without much patience, too, there is time to hear from the directory for the first time."""
+        left = self._patience if heard else max(self._patience, self.begun + CONNECT_SECONDS - time.monotonic())
+        deadline = self.left()
+        return left if deadline is None else min(left, deadline)
 
     def _given_up(self, route: Route) -> NotReady | RequestTimeout:
         if self._timeout is not None and self.left() == 0:
             return RequestTimeout(f"no replica of {self._model} took the request within {self._timeout:g} s: {_hint(route)}")
         return NotReady(route.target.deployment, route.target.verdict.reason, _hint(route))
+
+
+def _hopeless(route: Route) -> NotReady | None:
+    """Why no replica will come before the user does something."""
+    target = route.target
+    if target.replicas == 0:
+        remedy = f"scaled to zero; `matrix scale {target.deployment} --replicas 1`"
+        return NotReady(target.deployment, DeploymentReason.SCALED_TO_ZERO, remedy)
+    if target.verdict.state is State.STUCK:
+        return NeedsUser(target.deployment, target.verdict.reason, _hint(route))
+    return None
 
 
 def _hint(route: Route) -> str:

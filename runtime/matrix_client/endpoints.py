@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from matrix_client.context import Context
 from matrix_client.verdict import Verdict, judge
 from matrix_crds.keys import ObjectKey
+from matrix_proto.state import APPLICATION_PREFIX
 from matrix_store.errors import NotFound
 from matrix_store.port import StoredObject
 
@@ -16,8 +17,6 @@ ENDPOINT = "openai"
 """The endpoint that a deployment's status has once a replica is ready."""
 DIRECTORY_ENDPOINT = "grpc"
 """The endpoint of a cluster's directory: grpc://host:port."""
-APPLICATION_PREFIX = "mx-md-"
-"""Before a deployment's name: what its replicas report as their application (matrix_proto.state)."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,8 @@ class Target:
     """host:port, "" when the cluster has none yet."""
     verdict: Verdict
     """How far the deployment is from being ready."""
+    replicas: int
+    """How many there should be."""
 
 
 async def find(context: Context, namespace: str, model: str) -> Target:
@@ -52,6 +53,7 @@ async def find(context: Context, namespace: str, model: str) -> Target:
         cluster=cluster,
         directory=directory_address(cluster),
         verdict=judge(deployment, "Ready", "True", others),
+        replicas=int(deployment.raw["spec"].get("replicas", 1)),
     )
 
 

@@ -47,14 +47,17 @@ class Routes:
         followed = route.fleet is not None and route.fleet.watch.connected
         return route if followed or time.monotonic() - route.looked < LOOK_SECONDS else None
 
-    async def look(self, model: str) -> Route:
-        """The way by the store, which is read at most once each LOOK_SECONDS. Raises NotFound, and what the store raises."""
+    async def look(self, model: str, since: float | None = None) -> Route:
+        """The way by the store, as it was then (time.monotonic; default: LOOK_SECONDS ago) or later: those who ask at once share a look.
+        Raises NotFound, and what the store raises."""
+        since = time.monotonic() - LOOK_SECONDS if since is None else since
         async with self._looking:
             route = self._routes.get(model)
-            if route is not None and time.monotonic() - route.looked < LOOK_SECONDS:
+            if route is not None and route.looked >= since:
                 return route
+            begun = time.monotonic()
             target = await self._target(model, route)
-            self._routes[model] = route = Route(target, await self._fleet(target), time.monotonic())
+            self._routes[model] = route = Route(target, await self._fleet(target), begun)
             return route
 
     def forget(self, model: str) -> None:

@@ -77,9 +77,16 @@ async def _close(pieces: AsyncIterator[Any]) -> None:
 class Matrix:
     """A client of one store. Use as `with Matrix() as matrix:`, or call `close()`. Methods and errors are those of AsyncMatrix."""
 
-    def __init__(self, context: str | Context = LOCAL, *, home: str | Path | None = None, namespace: str = DEFAULT_NAMESPACE) -> None:
-        """`context`: "local", the state directory of this machine (`home`, default $MATRIX_HOME or ~/.local/state/matrix)."""
-        self._matrix = AsyncMatrix(context, home=home, namespace=namespace)
+    def __init__(
+        self,
+        context: str | Context = LOCAL,
+        *,
+        home: str | Path | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+        on_wait: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """As AsyncMatrix; `on_wait` is called in another thread."""
+        self._matrix = AsyncMatrix(context, home=home, namespace=namespace, on_wait=on_wait)
         self._loop = _Loop()
 
     @overload

@@ -24,6 +24,18 @@ USAGE = {"include_usage": True}
 """Asks for the model's own count of tokens, in the last piece."""
 
 
+class _Waiting:
+    """Says on stderr what a question waits for, whenever that is another thing."""
+
+    def __init__(self) -> None:
+        self._told = ""
+
+    def __call__(self, text: str) -> None:
+        if text != self._told:
+            click.echo(click.style(f"waiting: {text}", dim=True), err=True)
+        self._told = text
+
+
 @dataclass(frozen=True)
 class Manner:
     """How to ask: for each wait at most `timeout` seconds, with OpenAI's `params`."""
@@ -73,7 +85,7 @@ def _refuse_without_a_terminal(as_json: bool) -> None:
 async def _ask_once(context: LocalContext, namespace: str, conversation: Conversation, manner: Manner, as_json: bool) -> None:
     from matrix_client.async_client import AsyncMatrix
 
-    async with AsyncMatrix(context, namespace=namespace) as matrix:
+    async with AsyncMatrix(context, namespace=namespace, on_wait=_Waiting()) as matrix:
         if as_json:
             answer = await matrix.chat(conversation.model, conversation.messages, timeout=manner.timeout, **manner.params)
             click.echo(json.dumps(answer.raw, ensure_ascii=False))
@@ -99,7 +111,10 @@ def _talk(settings: Settings, conversation: Conversation, manner: Manner) -> Non
 
     settings.run(lambda context: _refuse_unknown(context, settings.namespace, conversation.model))
     context = open_context(settings.context, settings.home)
-    with Matrix(context, namespace=settings.namespace) as matrix, terminal_reader(context.home.root / "chat-history") as read:
+    with (
+        Matrix(context, namespace=settings.namespace, on_wait=_Waiting()) as matrix,
+        terminal_reader(context.home.root / "chat-history") as read,
+    ):
 
         def ask(messages: list[Message]) -> Generator[ChatDelta, None, None]:
             yield from matrix.chat(conversation.model, messages, stream=True, timeout=manner.timeout, stream_options=USAGE, **manner.params)

@@ -12,7 +12,6 @@ from matrix_operator.reconcile.selection import select
 from matrix_operator.reconcile.steps import AddFinalizer, Ensure, PutServe, RecordAllocation, ReleaseFinalizer, Remove, Step
 from matrix_operator.reconcile.view import ClusterView
 from matrix_operator.serve_config import (
-    MODEL_PREFIX,
     SYSTEM_APPLICATION,
     Entry,
     application_name,
@@ -22,6 +21,7 @@ from matrix_operator.serve_config import (
     model_entry,
     system_entry,
 )
+from matrix_proto.state import APPLICATION_PREFIX
 
 
 def decide(view: ClusterView, kind: AllocationKind, now: datetime) -> tuple[Step, ...]:
@@ -90,7 +90,7 @@ def desired_entries(view: ClusterView, deployed: dict[str, Entry | None]) -> lis
     """mx-system, the models, foreign applications; for what does not parse or was refused, the last accepted entry."""
     assert view.layout is not None
     serving = select(view.deployments).serving
-    held_names = {MODEL_PREFIX + name for name in view.unreadable}
+    held_names = {APPLICATION_PREFIX + name for name in view.unreadable}
     held_models = [model for model in gateway_models(deployed.get(SYSTEM_APPLICATION)) if model["application"] in held_names]
     entries = [system_entry(view.layout, serving, held_models), *foreign_entries(deployed)]
     for deployment in serving:

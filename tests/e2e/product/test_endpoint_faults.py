@@ -29,7 +29,7 @@ def model(**spec: object) -> dict[str, object]:
 @pytest.fixture(scope="module")
 def inside() -> Iterator[Inside]:
     with Product() as product:
-        product.apply(cluster("crowded", head={"resources": {"cpu": 4, "memory": "6Gi"}}), model())
+        product.apply(cluster("crowded"), model())
         product.wait(f"mxd/{MODEL}")
         product.wait("mxc/crowded")
         yield Inside(product, "crowded")

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -224,7 +225,8 @@ def test_ctrl_c_leaves_it_going_and_says_how_to_go_on(managed: World, tmp_path: 
     managed.keep(LAB)
     file = write(tmp_path)
     argv = [sys.executable, "-m", "matrix_cli", "--home", str(managed.home.root), *(word.format(file=file) for word in command)]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    heed = partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # whoever runs the tests in the background has it ignored
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as process:
         assert process.stderr is not None
         while ": " not in process.stderr.readline():
             assert process.poll() is None

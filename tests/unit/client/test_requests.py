@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from matrix_client import ChatAnswer, ChatDelta, CompleteAnswer, picker
+from matrix_client import AsyncMatrix, ChatAnswer, ChatDelta, CompleteAnswer, picker
 from matrix_client.answers import Usage
 from matrix_client.errors import (
     BrokeOff,
@@ -466,6 +466,34 @@ def test_what_only_the_user_can_change_is_not_waited_for(world: World) -> None:
     async def work(lab: Lab) -> None:
         await asyncio.to_thread(world.put, CHAT, ready("False", "ModelNotFound", "no such repository"))
         await both_raise(lab, NeedsUser, "no such repository")
+
+    in_lab(world, work, replicas=0)
+
+
+def test_a_model_scaled_to_zero_is_not_waited_for_and_is_found_when_it_is_scaled_up(world: World) -> None:
+    async def work(lab: Lab) -> None:
+        none = SPECS["ModelDeployment"] | {"replicas": 0}
+        await asyncio.to_thread(world.put, CHAT, ready(), none)
+        await both_raise(lab, NotReady, r"scaled to zero; `matrix scale ModelDeployment/chat --replicas 1`")
+        await asyncio.to_thread(world.put, CHAT, ready(), SPECS["ModelDeployment"])
+        asking = asyncio.create_task(ask_both(lab))
+        await asyncio.sleep(0.2)
+        assert not asking.done(), "what was known of the deployment is not taken for what is"
+        await lab.add()
+        await asking
+
+    in_lab(world, work, replicas=0)
+
+
+def test_while_a_request_waits_it_says_what_for(world: World) -> None:
+    told: list[str] = []
+
+    async def work(lab: Lab) -> None:
+        await asyncio.to_thread(world.put, CHAT, ready("False", "Loading", "weights, 20 %"))
+        async with AsyncMatrix(home=world.home.root, on_wait=told.append) as matrix:
+            with pytest.raises(NotReady):
+                await matrix.chat("chat", "hello", patience=3)
+        assert told and set(told) == {"weights, 20 %; see `matrix why ModelDeployment/chat`"}
 
     in_lab(world, work, replicas=0)
 
