@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx2
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from matrix_proto.errors import MODEL_HEADER, REASON_KEY, ErrorReason
 from matrix_runtime.gateway.config import SLOT_HEADER
@@ -34,8 +35,9 @@ class Forwarder:
         """The replica's answer, streamed as it comes; None when no replica takes it now. Raises httpx2.HTTPError."""
         headers = [*_passed(request.headers.raw, _OURS), (b"host", b"gateway")]
         headers += [(SLOT_HEADER.encode(), backend.encode()), (MODEL_HEADER.encode(), model.name.encode())]
+        headers.append((b"content-length", str(len(body)).encode()))
         query = f"?{request.url.query}" if request.url.query else ""
-        onward = httpx2.Request(request.method, f"http://gateway{request.url.path}{query}", headers=headers, content=body)
+        onward = httpx2.Request(request.method, f"http://gateway{request.url.path}{query}", headers=headers, content=_once(body))
         try:
             answer = await self._client.send(onward, stream=True)
         except httpx2.ConnectError:  # HAProxy is being started again
@@ -43,21 +45,32 @@ class Forwarder:
         if answer.status_code == 503 and answer.headers.get(REASON_KEY) in _NOT_YET:
             await answer.aclose()
             return None
-        response = StreamingResponse(_bytes(answer), status_code=answer.status_code)
-        response.raw_headers = list(_passed(answer.headers.raw, _WRITTEN_AGAIN))
-        return response
+        return _Passed(answer)
 
     async def close(self) -> None:
         """Ends its connections."""
         await self._client.aclose()
 
 
-async def _bytes(answer: httpx2.Response) -> AsyncIterator[bytes]:
-    try:
-        async for chunk in answer.aiter_raw():
-            yield chunk
-    finally:
-        await answer.aclose()
+class _Passed(StreamingResponse):
+    """A replica's answer, passed on as it comes. It is closed at the end, also when the caller has left before the first byte: then nothing
+    has been read of it, and it would go on."""
+
+    def __init__(self, answer: httpx2.Response) -> None:
+        super().__init__(answer.aiter_raw(), status_code=answer.status_code)
+        self.raw_headers = list(_passed(answer.headers.raw, _WRITTEN_AGAIN))
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._answer.aclose()
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    """Lets go of the body when it is sent. (httpx2 keeps a request as long as its answer, which may be a stream of an hour.)"""
+    yield body
 
 
 def _passed(headers: Iterable[tuple[bytes, bytes]], without: frozenset[str]) -> Iterable[tuple[bytes, bytes]]:
