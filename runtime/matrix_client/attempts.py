@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -119,10 +120,13 @@ class Attempts:
         self._tried.add(id_)
 
     async def _sound(self, fleet: Fleet, candidate: Candidate) -> bool:
-        sound = False
+        sound, begun = False, time.monotonic()
         try:
-            sound = await fleet.sound(candidate)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.left()):
+                    sound = await fleet.sound(candidate)
         finally:
+            self._patience -= time.monotonic() - begun
             if not sound:
                 fleet.release(candidate)
         if not sound:

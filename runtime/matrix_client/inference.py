@@ -44,7 +44,11 @@ async def pieces(
     """
     while True:
         seat = await attempts.seat()
-        call = getattr(seat.line, method)(build(seat.served_name), metadata=seat.metadata)
+        try:
+            call = getattr(seat.line, method)(build(seat.served_name), metadata=seat.metadata)
+        except BaseException:
+            seat.release()
+            raise
         replies, begun, guard = aiter(call), False, _SilenceGuard(call, silence)
         try:
             while True:

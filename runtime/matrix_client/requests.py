@@ -31,7 +31,7 @@ class Requests:
     def chat_stream(
         self, model: str, messages: Messages, timeout: Seconds, patience: float, params: Params
     ) -> AsyncGenerator[ChatDelta, None]:
-        attempts = self._attempts(model, None, patience)
+        attempts = self._attempts(model, timeout, patience)
         return pieces(attempts, "chat_stream", lambda name: questions.chat(name, messages, True, params), ChatDelta, timeout)
 
     async def complete(self, model: str, prompt: Prompt, timeout: Seconds, patience: float, params: Params) -> CompleteAnswer:
@@ -42,7 +42,7 @@ class Requests:
     def complete_stream(
         self, model: str, prompt: Prompt, timeout: Seconds, patience: float, params: Params
     ) -> AsyncGenerator[CompleteDelta, None]:
-        attempts = self._attempts(model, None, patience)
+        attempts = self._attempts(model, timeout, patience)
         return pieces(attempts, "complete_stream", lambda name: questions.complete(name, prompt, True, params), CompleteDelta, timeout)
 
     async def embed(self, model: str, input_: Prompt, timeout: Seconds, patience: float, params: Params) -> EmbedAnswer:

@@ -47,7 +47,14 @@ class _Loop:
             while (piece := self.run(_next(pieces))) is not None:
                 yield piece
         finally:
-            self.run(_close(pieces))
+            self._end(_close(pieces))
+
+    def _end(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run it, but never wait for oneself: who collects garbage, and a forgotten reader with it, may be the loop's own thread."""
+        if threading.current_thread() is self._thread:
+            self._loop.create_task(work)
+        else:
+            self.run(work)
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)

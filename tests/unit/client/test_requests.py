@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from matrix_client import AsyncMatrix, ChatAnswer, ChatDelta, CompleteAnswer, picker
+from matrix_client import AsyncMatrix, ChatAnswer, ChatDelta, CompleteAnswer, fleet, picker
 from matrix_client.answers import Usage
 from matrix_client.errors import (
     BrokeOff,
@@ -24,10 +25,12 @@ from matrix_client.errors import (
     UnknownModel,
     Unreachable,
 )
+from matrix_client.picker import Wanted
 from matrix_proto import directory_pb2
 from matrix_proto.errors import ErrorReason
 from matrix_store.errors import NotFound
 from tests.unit.client.directory import TOKEN
+from tests.unit.client.directory import replica as known
 from tests.unit.client.labs import Lab, laboratory, until
 from tests.unit.client.replica import Replica, endpoint
 from tests.unit.client.worlds import CHAT, LAB, SPECS, World, new_world, ready
@@ -324,6 +327,26 @@ def test_the_timeout_of_a_stream_is_its_longest_silence(world: World) -> None:
     in_lab(world, work)
 
 
+def test_the_timeout_of_a_stream_bounds_the_wait_for_a_replica_too(world: World) -> None:
+    async def work(lab: Lab) -> None:
+        with pytest.raises(RequestTimeout, match=r"no replica of chat took the request within 0.5 s"):
+            await streamed(lab, timeout=0.5)
+
+    in_lab(world, work, replicas=0)
+
+
+def test_what_is_not_json_is_refused_and_holds_no_replica(world: World) -> None:
+    async def work(lab: Lab) -> None:
+        await both_raise(lab, TypeError, "not JSON serializable", logit_bias=object())
+        (route,) = lab.matrix._requests()._routes._routes.values()
+        assert route.fleet is not None
+        candidate = route.fleet.picker.pick(Wanted(route.target.application))
+        assert candidate is not None and candidate.reserved == 1
+        assert lab.asked == [0]
+
+    in_lab(world, work)
+
+
 def test_a_slow_reader_is_no_silence(world: World) -> None:
     async def work(lab: Lab) -> None:
         seen = []
@@ -419,6 +442,18 @@ def test_without_the_directory_it_goes_on_and_with_it_again_it_learns(world: Wor
         assert lab.asked == [8, 2]
 
     in_lab(world, work)
+
+
+def test_a_probe_takes_no_longer_than_the_request_may(world: World) -> None:
+    async def work(lab: Lab) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as mute:
+            lab.directory.put(known("mute", f"127.0.0.1:{mute.getsockname()[1]}", suspect=True))
+            begun = time.monotonic()
+            with pytest.raises(Unreachable, match="gives no sign of life"):
+                await lab.matrix.chat("chat", "hello", timeout=0.3)
+            assert time.monotonic() - begun < fleet.PROBE_SECONDS
+
+    in_lab(world, work, replicas=0)
 
 
 def test_a_suspect_replica_is_probed_first_and_used_only_if_there_is_no_other(world: World) -> None:

@@ -56,6 +56,16 @@ def test_whole_answers(matrix: Matrix, replica: Replica) -> None:
     assert replica.requests[0]["temperature"] == 0
 
 
+def test_a_forgotten_stream_may_be_collected_in_the_thread_of_the_loop(matrix: Matrix, replica: Replica) -> None:
+    replica.held = asyncio.Event()
+    stream = matrix.chat("chat", "hello", stream=True)
+    assert next(stream).text == "one"
+    matrix._loop._loop.call_soon_threadsafe(stream.close)
+    until(lambda: replica.cancelled == 1)
+    replica.held = None
+    assert str(matrix.chat("chat", "hello")) == "one two three"
+
+
 def test_a_stream_is_read_in_a_for_loop_and_can_be_left(matrix: Matrix, replica: Replica) -> None:
     assert "".join(str(delta) for delta in matrix.chat("chat", "hello", stream=True)) == "one two three"
     assert "".join(str(delta) for delta in matrix.complete("chat", "hello", stream=True)) == "one two three"
