@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -19,6 +20,9 @@ from matrix_store.port import StoredObject
 
 KEY_BYTES = 32
 ID_BYTES = 4
+LOCK_SECONDS = 10.0
+"""For another writer to be done, which takes milliseconds."""
+LOCK_PAUSE_SECONDS = 0.02
 _LOCK = ".api-keys.lock"
 
 
@@ -64,19 +68,42 @@ class KeysFile:
         except OSError as error:
             raise KeysUnreadable(f"{self.path.parent} can't be written to: {error.strerror}") from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            self._take(descriptor)
             yield
         finally:
             os.close(descriptor)
 
+    def _take(self, descriptor: int) -> None:
+        until = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() >= until:
+                    raise KeysUnreadable(f"{self.path} is being changed by another process for {LOCK_SECONDS:g} s; try again") from error
+            time.sleep(LOCK_PAUSE_SECONDS)
+
     def _write(self, keys: ApiKeys) -> None:
         """In one step, and for good: a key that was revoked must not come back after a power cut."""
         draft = self.path.with_name(f".{KEYS_FILE}.{os.getpid()}")
-        with open(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123 (the mode from the start)
-            file.write(keys.model_dump_json(by_alias=True, indent=2).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self.path)
+        try:
+            with open(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123 (the mode from the start)
+                file.write(keys.model_dump_json(by_alias=True, indent=2).encode())
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self.path)
+        finally:
+            draft.unlink(missing_ok=True)
+        _sync_directory(self.path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    """The new name of a file, too, is on the disk after this."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def issue(name: str, now: datetime, expires_in: float | None = None, requests_per_minute: int | None = None) -> tuple[str, ApiKey]:

@@ -116,16 +116,22 @@ def revoke(settings: Settings, ids: tuple[str, ...]) -> None:
 
 
 async def _having(context: LocalContext, clusters: Sequence[StoredObject], key: str) -> StoredObject:
-    """The cluster that a key was issued for. Raises NotFound."""
-    from matrix_client.errors import NotReady
+    """The cluster that a key was issued for. Raises NotFound, and KeysUnreadable when it may be in a file that can't be read."""
+    from matrix_client.errors import KeysUnreadable, NotReady
 
+    unreadable: KeysUnreadable | None = None
     for cluster in clusters:
         try:
             issued = await context.read_keys(cluster)
         except NotReady:
             continue
+        except KeysUnreadable as error:
+            unreadable = error
+            continue
         if any(other.id == key for other in issued.keys):
             return cluster
+    if unreadable is not None:
+        raise unreadable
     raise NotFound(f"no key has the id {key!r}; `matrix keys list` shows them")
 
 

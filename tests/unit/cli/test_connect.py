@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import stat
@@ -18,6 +19,7 @@ from matrix_cli.commands.env import SHELLS
 from matrix_cli.commands.keys import row
 from matrix_cli.exits import Exit
 from matrix_cli.proxies import around_it, proxy_in_the_way
+from matrix_client import api_keys
 from matrix_client.api_keys import KeysFile, issue
 from matrix_client.errors import KeysUnreadable
 from matrix_proto.keys import KEYS_FILE, ApiKeys, digest
@@ -157,6 +159,34 @@ def test_keys_are_listed_and_revoked(open_world: World) -> None:
     assert [key.id for key in stored(open_world).keys] == [two["id"]]
     again = run(open_world, "keys", "revoke", one["id"])
     assert (again.exit_code, len(again.stderr.splitlines())) == (Exit.NOT_FOUND, 1)
+
+
+def test_a_damaged_file_of_another_cluster_does_not_keep_a_key_alive(open_world: World) -> None:
+    one = issued(open_world)
+    other = LAB._replace(name="a-lab")  # it is looked at first
+    open_world.put(other)
+    found = open_world.find(other)
+    assert found is not None
+    damaged = open_world.home.cluster(found.uid) / "secrets" / KEYS_FILE
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("{")
+
+    assert run(open_world, "keys", "revoke", one["id"]).stdout == f"{one['id']} of MatrixCluster/lab revoked\n"
+    assert stored(open_world).keys == ()
+    again = run(open_world, "keys", "revoke", one["id"])
+    assert (again.exit_code, again.stderr) == (Exit.FAILED, f"error: {damaged} is damaged; move it away and issue the keys anew\n")
+
+
+def test_who_holds_the_lock_for_too_long_is_told_and_not_waited_for(open_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    issued(open_world)
+    monkeypatch.setattr(api_keys, "LOCK_SECONDS", 0.1)
+    with (secrets(open_world) / ".api-keys.lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        result = run(open_world, "keys", "issue")
+
+    assert (result.exit_code, len(result.stderr.splitlines())) == (Exit.FAILED, 1)
+    assert "is being changed by another process" in result.stderr
+    assert len(stored(open_world).keys) == 1
 
 
 def test_no_keys_yet(open_world: World) -> None:
