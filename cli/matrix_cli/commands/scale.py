@@ -47,8 +47,8 @@ def scale(settings: Settings, references: tuple[str, ...], replicas: int, wait: 
 
     async def work(context: LocalContext) -> None:
         await context.refuse_elsewhere()
-        for scaled in [await _scale(context, key, replicas) for key in keys]:
-            _say(scaled, output)
+        for key in keys:  # each is told at once: it is done even if the next one fails
+            _say(await _scale(context, key, replicas), output)
         await context.ensure_controller()
         if wait:
             go_on = [f"matrix rollout status {key}" for key in keys]

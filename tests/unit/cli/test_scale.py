@@ -71,6 +71,13 @@ def test_nonsense_is_refused_in_one_line(managed: World, words: tuple[str, ...],
     assert spec(managed) == before
 
 
+def test_what_was_done_before_a_mistake_is_told(managed: World) -> None:
+    result = run(managed, "scale", "mxd/chat", "mxd/nothing", "--replicas", "3")
+
+    assert (result.exit_code, result.stdout) == (Exit.NOT_FOUND, "ModelDeployment/chat scaled from 1 to 3\n")
+    assert spec(managed)["replicas"] == 3
+
+
 def test_what_scales_by_demand_is_not_scaled_by_hand(managed: World) -> None:
     managed.put(CHAT, spec=spec(managed) | {"autoscale": {"min": 1, "max": 4}})
     result = run(managed, "scale", "mxd/chat", "--replicas", "2")
