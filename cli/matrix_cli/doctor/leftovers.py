@@ -45,11 +45,12 @@ def judge_orphans(orphans: Sequence[OrphanedRay]) -> Iterator[Finding]:
 
 def judge_directories(unknown: Collection[Path], now: float) -> Iterator[Finding]:
     """`unknown`: temporary directories of ours that neither a process nor this state directory needs."""
-    stale = [path for path in unknown if now - path.stat().st_mtime > OLD_SECONDS]
+    ages = {path: age for path in unknown if (age := _age(path, now)) is not None}
+    stale = [path for path, age in ages.items() if age > OLD_SECONDS]
     if not stale:
         yield ok("temporary files", "none left over")
         return
-    oldest = span(max(now - path.stat().st_mtime for path in stale))
+    oldest = span(max(ages[path] for path in stale))
     what = "1 directory belongs" if len(stale) == 1 else f"{len(stale)} directories belong"
     fact = f"{what} to nothing that runs ({gib(sum(map(_size, stale)))}, up to {oldest} old)"
     remedy = f"if no other state directory of yours has a stopped cluster: rm -r {' '.join(map(str, stale))}"
@@ -78,6 +79,14 @@ def _words(entry: os.DirEntry[str]) -> list[str]:
         return os.fsdecode(Path(entry.path, "cmdline").read_bytes()).split("\0")
     except OSError:
         return []
+
+
+def _age(path: Path, now: float) -> float | None:
+    """Seconds; None when it has just gone: a cluster of another state directory may be ending."""
+    try:
+        return now - path.stat().st_mtime
+    except FileNotFoundError:
+        return None
 
 
 def _size(path: Path) -> int:

@@ -129,6 +129,7 @@ def test_only_old_directories_count_as_left_over(tmp_path: Path) -> None:
     touched = tmp_path.stat().st_mtime
 
     assert [finding.state for finding in leftovers.judge_directories([tmp_path], touched + 60)] == [OK]
+    assert [finding.state for finding in leftovers.judge_directories([tmp_path / "gone"], touched + 7200)] == [OK]
     (stale,) = leftovers.judge_directories([tmp_path], touched + 7200)
     assert stale.state is WARNING
     assert stale.fact == "1 directory belongs to nothing that runs (3 MiB, up to 120m old)" and stale.remedy.endswith(f"rm -r {tmp_path}")

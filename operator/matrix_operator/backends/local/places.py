@@ -69,7 +69,15 @@ def session_directory(directory: Path) -> Path | None:
 def temporary_directories() -> list[Path]:
     """Those of this user's clusters, wherever they could have been made."""
     found = (path for base in _bases() for path in base.glob(f"mx-*-{_user()[:8]}"))
-    return sorted(path for path in found if path.is_dir() and not path.is_symlink() and path.stat().st_uid == os.geteuid())
+    return sorted(path for path in found if _is_ours(path))
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        seen = path.lstat()
+    except FileNotFoundError:  # its cluster has just ended
+        return False
+    return stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.geteuid()
 
 
 def _bases() -> tuple[Path, ...]:
