@@ -14,7 +14,7 @@ _SCOPE = EndpointScope.MACHINE
 
 def cluster_endpoints(view: ClusterView) -> tuple[Endpoint, ...]:
     """The gateway's OpenAI API, the directory for callers of gRPC (its Watch tells of the replicas), Ray's dashboard, the state."""
-    if view.cluster.deleting:
+    if view.cluster.deleting or view.cluster.spec.suspend or view.backend_absent:
         return ()
     if view.address is None:
         return view.cluster.status.endpoints

@@ -104,6 +104,9 @@ def test_where_a_cluster_answers_is_told_and_stays_while_it_cannot_be_seen() -> 
     blind = view(cluster().model_copy(update={"status": seen}), Unknown("?"), address=None)
     assert summarise(blind, NOTHING, "Local", NOW).endpoints == seen.endpoints
     assert summarise(view(cluster(deleting=True)), NOTHING, "Local", NOW).endpoints == ()
+    ended = cluster({"suspend": True}).model_copy(update={"status": seen})
+    assert summarise(view(ended), NOTHING, "Local", NOW).endpoints == ()
+    assert summarise(view(blind.cluster, Absent(), address=None), NOTHING, "Local", NOW).endpoints == ()
 
 
 def test_a_removal_says_what_is_left_and_after_its_deadline_that_it_is_stuck() -> None:
