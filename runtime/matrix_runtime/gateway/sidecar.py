@@ -5,7 +5,6 @@ no replica up. HAProxy stands in front: what arrives here has a key.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
@@ -81,17 +80,25 @@ class Sidecar:
         model = self._declared(_model(request, body))
         if model.replicas == 0 and not self._board.up(model.application):
             raise Refused(scaled_to_zero(model.name))
+        tried = False
+        while True:
+            if tried or not self._board.up(model.application):
+                await self._wait_for(model, deadline, tried)
+            if answer := await self._forwarder.send(request, body, model, self._backend(model)):
+                return answer
+            tried = True
+
+    async def _wait_for(self, model: ServedModel, deadline: float, tried: bool) -> None:
+        """Until a replica is up; `tried`: one seemed to be, and none took the request. Raises Refused."""
         if self._room.full:
             raise Refused(_CROWDED)
         with self._room.place(model.name) as place:
-            while True:
-                if refusal := await self._room.until_up(model, place, deadline):
-                    raise Refused(refusal)
-                if answer := await self._forwarder.send(request, body, model, self._backend(model)):
-                    return answer
-                if time.monotonic() >= deadline:
-                    raise Refused(await self._room.in_vain(model, place))
+            if tried and time.monotonic() >= deadline:
+                raise Refused(await self._room.in_vain(model, place))
+            if tried:
                 await asyncio.sleep(_PAUSE_SECONDS)
+            if refusal := await self._room.until_up(model, place, deadline):
+                raise Refused(refusal)
 
     def _declared(self, name: str) -> ServedModel:
         model = self._board.model(name)
@@ -145,8 +152,7 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, Value]) -> Va
     finally:
         for task in (working, leaving):
             task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await leaving
+        await asyncio.gather(working, leaving, return_exceptions=True)
 
 
 async def _gone(request: Request) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
+from matrix_store.port import Event
 from tests.e2e.product.inside import Inside, Objects, Traffic
 from tests.e2e.product.product import until
 
@@ -78,7 +79,7 @@ class Outage:
 
     def reasons(self) -> set[str]:
         """Of the conditions that were not True at some time since the kill, as `Kind/Type=Reason`."""
-        events = (event for event in self._objects.events(self._begun) if "=True" not in event.message.split(":")[0])
+        events = (event for event in self._objects.events(self._begun) if _bad(event))
         return {f"{event.key.kind}/{event.message.split('=')[0]}={event.reason}" for event in events}
 
     def statuses(self) -> set[str]:
@@ -88,8 +89,12 @@ class Outage:
     def unready_seconds(self) -> float:
         """From the first condition that was not True to the last that was; 0 when the controller saw nothing."""
         events = self._objects.events(self._begun)
-        bad = [event.last.timestamp() for event in events if "=True" not in event.message.split(":")[0]]
+        bad = [event.last.timestamp() for event in events if _bad(event)]
         return max(event.last.timestamp() for event in events) - min(bad) if bad else 0.0
+
+    def noticed_after(self) -> float:
+        """Seconds from the kill to the first condition that was not True."""
+        return min(event.last.timestamp() for event in self._objects.events(self._begun) if _bad(event)) - self._begun
 
     def assert_told(self, event: str, why: str) -> None:
         """An event has the words, and `matrix why` had its own while the outage lasted, if that was long enough to ask."""
@@ -112,3 +117,8 @@ class Outage:
                 assert "Traceback" not in answer.stderr, answer.stderr
                 if answer.stdout not in self.told:
                     self.told.append(answer.stdout)
+
+
+def _bad(event: Event) -> bool:
+    """A condition that became something else than True."""
+    return "=True" not in event.message.split(":")[0]

@@ -28,8 +28,10 @@ def test_a_killed_replica_is_replaced(inside: Inside, outage: Outage, report: Re
     outage.kill(before)
     seconds = outage.recover(lambda: before not in inside.replica(MODEL) != [])
     tell(report, "replica", seconds, outage)
-    if outage.reasons():  # it may be replaced before the directory misses its reports: then no condition ever changes
-        outage.assert_told("0 of 1 replicas ready", "0 of 1 replicas ready")
+    noticed = outage.noticed_after()
+    report(f"    shown as not ready {noticed:.1f} s after the kill")
+    assert noticed < 3.0
+    outage.assert_told("0 of 1 replicas ready", "0 of 1 replicas ready")
     assert "MatrixCluster/Ready" not in str(outage.reasons()), "the cluster itself is well"
     assert inside.parts() == parts
 

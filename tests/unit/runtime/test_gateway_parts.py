@@ -10,9 +10,9 @@ import pytest
 
 from matrix_proto.errors import ErrorReason
 from matrix_proto.keys import KEYS_FILE, ApiKey, ApiKeys
-from matrix_proto.state import Progress, ReplicaState, ReplicaView, StartPhase
+from matrix_proto.state import Progress, ReplicaState, ReplicaView, StartPhase, State
 from matrix_runtime.gateway import metrics, words
-from matrix_runtime.gateway.board import doing
+from matrix_runtime.gateway.board import doing, shared
 from matrix_runtime.gateway.body import NoModel, find_model
 from matrix_runtime.gateway.key_file import KeyFile
 from matrix_runtime.gateway.settings import ServedModel
@@ -165,6 +165,32 @@ DOING = [
 @pytest.mark.parametrize(("views", "expected"), DOING)
 def test_what_is_being_waited_for_is_told_in_words(views: list[ReplicaView], expected: str) -> None:
     assert doing(views) == expected
+
+
+def test_a_crowd_that_asks_at_once_shares_one_look_at_the_directory() -> None:
+    async def run() -> None:
+        looks, arrived = 0, asyncio.Event()
+
+        async def look() -> State:
+            nonlocal looks
+            looks += 1
+            await arrived.wait()
+            if looks == 2:
+                raise OSError("away")
+            return State(runtime_version="1", ray_version="2", instance="i", revision=looks)
+
+        together = shared(look)
+        crowd = [asyncio.create_task(together()) for _ in range(50)]
+        await asyncio.sleep(0)
+        crowd[0].cancel()  # the one who began to look leaves
+        await asyncio.sleep(0)
+        arrived.set()
+        assert {(await one).revision for one in crowd[1:]} == {1} and looks == 1
+        with pytest.raises(OSError, match="away"):
+            await together()
+        assert (await together()).revision == 3
+
+    asyncio.run(run())
 
 
 def test_a_key_file_is_read_again_when_it_changes_and_a_broken_one_changes_nothing(tmp_path: Path) -> None:
