@@ -180,7 +180,7 @@ def test_a_crowd_that_asks_at_once_shares_one_look_at_the_directory() -> None:
             return State(runtime_version="1", ray_version="2", instance="i", revision=looks)
 
         together = shared(look)
-        crowd = [asyncio.create_task(together()) for _ in range(50)]
+        crowd: list[asyncio.Future[State]] = [asyncio.ensure_future(together()) for _ in range(50)]
         await asyncio.sleep(0)
         crowd[0].cancel()  # the one who began to look leaves
         await asyncio.sleep(0)
