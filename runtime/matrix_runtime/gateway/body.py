@@ -9,6 +9,8 @@ from email.message import Message
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 _FIELD = re.compile(rb'\r\ncontent-disposition:[^\r\n]*;\s*name="?model"?\s*(?:;[^\r\n]*)?\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]*)\r\n', re.I)
+_MOST_PARTS = 1000
+"""A form of more parts than this is not looked through to its end: a body can be nothing but boundaries."""
 
 
 class NoModel(ValueError):
@@ -54,7 +56,7 @@ def _explain(body: bytes) -> str:
 
 
 def _in_form(body: bytes, boundary: str) -> str:
-    for part in body.split(b"--" + boundary.encode()):
+    for part in body.split(b"--" + boundary.encode(), _MOST_PARTS):
         if (found := _FIELD.match(part)) is not None:
             return found.group(1).decode(errors="replace")
     raise NoModel("the form must have a field `model`")

@@ -50,6 +50,7 @@ NOT_FOUND = [
     (b'{"x": {"model": "a"}}', JSON, "must name a model"),
     (PART % (b"file", b"x") + b"--XX--\r\n", FORM, "field `model`"),
     (b"anything", "multipart/form-data", "field `model`"),
+    (b"--XX" * 2000 + PART % (b"model", b"a"), FORM, "field `model`"),
 ]
 
 
@@ -96,7 +97,9 @@ def test_waiting_ends_with_a_replica_a_withdrawal_zero_or_the_deadline() -> None
         async def wait() -> ErrorReason | str | None:
             with room.place("m") as place:
                 refusal = await room.until_up(model, place, deadline=5)
-            return refusal and (refusal.message if refusal.reason is ErrorReason.NOT_READY else refusal.reason)
+            if refusal is None:
+                return None
+            return refusal.message if refusal.reason is ErrorReason.NOT_READY else refusal.reason
 
         async def waiting() -> asyncio.Task[ErrorReason | str | None]:
             task = asyncio.create_task(wait())
