@@ -122,7 +122,8 @@ class ClusterBackend(Protocol):
         ...
 
     async def remove(self, cluster: MatrixCluster) -> Removal:
-        """One step towards nothing being left, called until it says Gone."""
+        """One step towards nothing being left, called until it says Gone. Of a cluster that is not being deleted, only made anew, its
+        tokens and the keys that were issued for it stay."""
         ...
 
     async def address(self, cluster: MatrixCluster) -> RayAddress | None:

@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,9 @@ class Driver:
 
     def remove(self, within: float = 10.0) -> float:
         begun = time.monotonic()
-        wait_for(lambda: asyncio.run(self.backend.remove(self.cluster)).state is RemovalState.GONE, "gone", within)
+        metadata = self.cluster.metadata.model_copy(update={"deletion_timestamp": datetime.now(UTC)})
+        deleted = self.cluster.model_copy(update={"metadata": metadata})
+        wait_for(lambda: asyncio.run(self.backend.remove(deleted)).state is RemovalState.GONE, "gone", within)
         return time.monotonic() - begun
 
     def pids(self, part: str | None = None) -> list[int]:

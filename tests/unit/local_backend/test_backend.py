@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,28 @@ def test_nothing_is_known_before_it_is_decided(backend: LocalBackend) -> None:
 
 def test_removing_what_is_not_there_is_done_at_once(backend: LocalBackend) -> None:
     assert asyncio.run(backend.remove(cluster())).state is RemovalState.GONE
+
+
+def test_a_cluster_that_is_made_anew_keeps_its_tokens_and_keys_and_one_that_is_deleted_leaves_nothing(
+    backend: LocalBackend, tmp_path: Path
+) -> None:
+    wanted = cluster()
+    directory = Home(tmp_path).cluster(wanted.metadata.uid)
+    for name in ("secrets/client-token", "secrets/api-keys.json", "gcs/tables", "plan.json"):
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text("x")
+
+    assert asyncio.run(backend.remove(wanted)).state is RemovalState.GONE
+    assert sorted(str(path.relative_to(directory)) for path in directory.rglob("*")) == [
+        "secrets",
+        "secrets/api-keys.json",
+        "secrets/client-token",
+    ]
+    assert isinstance(asyncio.run(backend.observe(wanted)), Absent)
+
+    metadata = wanted.metadata.model_copy(update={"deletion_timestamp": datetime.now(UTC)})
+    assert asyncio.run(backend.remove(wanted.model_copy(update={"metadata": metadata}))).state is RemovalState.GONE
+    assert not directory.exists()
 
 
 def test_an_unreadable_proc_freezes_everything(tmp_path: Path) -> None:

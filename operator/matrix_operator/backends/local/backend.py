@@ -12,7 +12,7 @@ from pathlib import Path
 from matrix_crds.cluster import Allocation, MatrixCluster
 from matrix_crds.reasons import ClusterReason
 from matrix_operator.backends.local.ending import Shutdown
-from matrix_operator.backends.local.journal import Journal, JournalUnreadable
+from matrix_operator.backends.local.journal import CLUSTER_FILE, Journal, JournalUnreadable
 from matrix_operator.backends.local.observe import observation
 from matrix_operator.backends.local.places import remove_directories
 from matrix_operator.backends.local.ports import LOOPBACK
@@ -73,7 +73,7 @@ class LocalBackend:
             raise BackendRefusal(ClusterReason.START_FAILED, message) from error
 
     async def remove(self, cluster: MatrixCluster) -> Removal:
-        return await asyncio.to_thread(self._remove, cluster.metadata.uid)
+        return await asyncio.to_thread(self._remove, cluster.metadata.uid, made_anew=not cluster.deleting)
 
     async def address(self, cluster: MatrixCluster) -> RayAddress | None:
         return await asyncio.to_thread(self._address, cluster.metadata.uid)
@@ -100,7 +100,7 @@ class LocalBackend:
         except OSError as error:
             return str(error)
 
-    def _remove(self, uid: str) -> Removal:
+    def _remove(self, uid: str, *, made_anew: bool) -> Removal:
         self._children.reap()
         try:
             left = self._shutdown.step(uid, _REMOVAL_PATIENCE_SECONDS)
@@ -112,7 +112,7 @@ class LocalBackend:
         try:
             record = journal.cluster()
             remove_directories(uid, Path(record.directory) if record else None)
-            _remove_tree(journal.directory)
+            _remove_tree(journal.directory, journal.secrets if made_anew else None)
         except JournalUnreadable as error:
             return Removal(RemovalState.GOING, f"no process is left, but {error}")
         except OSError as error:
@@ -169,6 +169,13 @@ def _describe(left: list[MarkedProcess]) -> str:
     return ", ".join(sorted({f"{process.part or 'unknown'} (pid {process.identity.pid})" for process in left})[:5])
 
 
-def _remove_tree(directory: Path) -> None:
-    if directory.exists():
-        shutil.rmtree(directory)
+def _remove_tree(directory: Path, kept: Path | None) -> None:
+    """All but `kept`. The cluster's record goes last: as long as it is there, what was interrupted here is gone on with."""
+    paths = [path for path in directory.iterdir() if path != kept] if directory.exists() else []
+    for path in sorted(paths, key=lambda path: path.name == CLUSTER_FILE):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    if kept is None and directory.exists():
+        directory.rmdir()

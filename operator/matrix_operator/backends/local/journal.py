@@ -5,7 +5,7 @@
       processes/<part>.json how each part is started; written before the part is
       plan.json             what the launcher was last told to start (holds a copy of cluster.json)
       launch.json           how far the launcher has come; its output is in launch.log
-      secrets/              ray-token, client-token
+      secrets/              ray-token, client-token, api-keys.json (the keys that were issued)
       gcs/                  the GCS's own storage
 
 That something runs is never concluded from here: only processes with the cluster's marker (procfs.py) count as running.
@@ -29,6 +29,7 @@ HEAD = "head"
 GCS, DASHBOARD, RAYLET = "gcs", "dashboard", "raylet"
 HEAD_PARTS = (GCS, DASHBOARD, RAYLET)
 LAUNCHER = "launcher"
+CLUSTER_FILE = "cluster.json"
 _NAMES = {GCS: "the GCS", DASHBOARD: "the dashboard", RAYLET: "the raylet"}
 
 
@@ -184,7 +185,7 @@ class Journal:
         self.gcs_storage = self.directory / "gcs"
         self.plan_file = self.directory / "plan.json"
         self.launch_log = self.directory / "launch.log"
-        self._cluster = self.directory / "cluster.json"
+        self._cluster = self.directory / CLUSTER_FILE
         self._launch = self.directory / "launch.json"
         self._processes = self.directory / "processes"
 
