@@ -35,7 +35,7 @@ class GatewayReporter:
         async with httpx2.AsyncClient(timeout=POST_SECONDS, trust_env=False) as client:
             while True:
                 posted = self.said
-                with contextlib.suppress(httpx2.HTTPError):
+                with contextlib.suppress(httpx2.HTTPError, OSError):  # TimeoutError is one of the latter
                     await self._post(client, posted)
                 if posted == self.said:
                     await self._bell.wait(HEARTBEAT_SECONDS)

@@ -10,14 +10,14 @@ PROBE_SECONDS = 1.0
 
 
 async def closed(url: str) -> bool:
-    """Whether the connection is refused. Anything else (a time-out, no way to the host) is not known, and so no."""
-    where = urlsplit(url)
+    """Whether the connection is refused. Anything else (a time-out, no way to the host, no such URL) is not known, and so no."""
     try:
+        where = urlsplit(url)
         async with asyncio.timeout(PROBE_SECONDS):
             _, writer = await asyncio.open_connection(where.hostname, where.port)
     except ConnectionRefusedError:
         return True
-    except (OSError, TimeoutError):
+    except (OSError, ValueError):
         return False
     writer.close()
     with contextlib.suppress(OSError):

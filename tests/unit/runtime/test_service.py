@@ -11,6 +11,7 @@ from httpx2 import ASGITransport
 from matrix_proto.state import GATEWAY_PATH, HEALTH_PATH, REPLICAS_PATH, STATE_PATH, Replica, State
 from matrix_runtime.http_server import listen
 from matrix_runtime.system.directory import Directory
+from matrix_runtime.system.probe import closed
 from matrix_runtime.system.service import DirectoryService
 
 RAY, CLIENT = {"Authorization": "Bearer ray"}, {"Authorization": "Bearer client"}
@@ -90,6 +91,11 @@ def test_a_replica_that_is_late_and_whose_port_is_closed_is_suspect_before_three
         assert max(view.heartbeat_age for view in directory.view()) < 3.0
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999", "http://[", "nonsense"])
+def test_an_address_that_is_none_is_not_known_to_be_closed(url: str) -> None:
+    assert asyncio.run(closed(url)) is False
 
 
 def test_a_reader_who_knows_the_revision_waits_until_it_changes(http: httpx2.AsyncClient) -> None:
