@@ -50,6 +50,7 @@ class Gateway:
         self._sidecar: HttpServer | None = None
         self._started = 0.0
         self._room = WaitingRoom(board)
+        self._forwarder = Forwarder(self._layout.socket("inside"))
 
     async def run(self) -> None:
         """Looks each second, and when something has changed."""
@@ -63,6 +64,7 @@ class Gateway:
             await self._haproxy.stop()
         if self._sidecar is not None:
             await self._sidecar.stop()
+        await self._forwarder.close()
         shutil.rmtree(self._layout.directory, ignore_errors=True)
 
     @property
@@ -95,8 +97,7 @@ class Gateway:
         return self._board.missing() or self._keys.problem
 
     async def _start_sidecar(self) -> None:
-        forwarder = Forwarder(self._layout.socket("inside"))
-        app = Sidecar(self._board, forwarder, self._room, self._metrics).app()
+        app = Sidecar(self._board, self._forwarder, self._room, self._metrics).app()
         self._sidecar = HttpServer(app, listen_unix(self._layout.socket("sidecar")))
         await self._sidecar.start()
 

@@ -15,7 +15,7 @@ from matrix_runtime.gateway.slots import GRPC_SUFFIX
 from matrix_runtime.gateway.waiting import WaitingRoom
 
 Row = Mapping[str, str]
-FRONTEND, BACKEND, SERVER = "0", "1", "2"
+FRONTEND, BACKEND = "0", "1"
 CODES = ("1xx", "2xx", "3xx", "4xx", "5xx", "other")
 _LABELS = ("model", "protocol")
 
