@@ -39,6 +39,11 @@ class ErrorReason(StrEnum):
     def http_status(self) -> int:
         return _HTTP_STATUS[self]
 
+    @property
+    def metadata(self) -> tuple[tuple[str, str], tuple[str, str]]:
+        """What is told beside the words: trailing metadata of gRPC, or headers of HTTP."""
+        return (REASON_KEY, self.value), (RETRYABLE_KEY, "1" if self.retryable else "0")
+
 
 _RETRYABLE = frozenset(
     {ErrorReason.RATE_LIMITED, ErrorReason.DRAINING, ErrorReason.NOT_READY, ErrorReason.BROKE_OFF, ErrorReason.ENGINE_FAILED}

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from matrix_proto.errors import REASON_KEY, RETRYABLE_KEY, ErrorReason
+from matrix_proto.errors import ErrorReason
 from matrix_runtime.errors import ApiError
 from matrix_runtime.tokens import TokenFile
 
@@ -71,7 +71,7 @@ def error_body(message: str, status: int, param: str | None = None) -> dict[str,
 
 def reason_headers(reason: ErrorReason) -> list[tuple[bytes, bytes]]:
     """What tells a caller, beside the body, why and whether to ask again."""
-    headers = [(REASON_KEY.encode(), reason.value.encode()), (RETRYABLE_KEY.encode(), b"1" if reason.retryable else b"0")]
+    headers = [(name.encode(), value.encode()) for name, value in reason.metadata]
     if reason.http_status in (429, 503):
         headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
     return headers

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import grpc
 import grpc.aio
 
-from matrix_proto.errors import REASON_KEY, RETRYABLE_KEY, ErrorReason
+from matrix_proto.errors import ErrorReason
 from matrix_runtime.tokens import TokenFile
 
 _MESSAGE = "a valid token is needed: send it as metadata 'authorization: Bearer <token>'"
@@ -42,9 +42,7 @@ def bearer(metadata: Any) -> str:
 
 
 async def _refuse(_: Any, context: grpc.aio.ServicerContext[Any, Any]) -> NoReturn:
-    reason = ErrorReason.UNAUTHENTICATED
-    details = ((REASON_KEY, reason.value), (RETRYABLE_KEY, "1" if reason.retryable else "0"))
-    await context.abort(grpc.StatusCode.UNAUTHENTICATED, _MESSAGE, details)
+    await context.abort(grpc.StatusCode.UNAUTHENTICATED, _MESSAGE, ErrorReason.UNAUTHENTICATED.metadata)
 
 
 # A stream on both sides fits any method: such a handler runs before a message has been read.

@@ -9,6 +9,8 @@ from typing import Any
 
 import grpc.aio
 
+from matrix_runtime.addresses import host_port
+
 KEEPALIVE_SECONDS = 10.0
 """A peer that has not answered a ping for as long as this again is gone, and what it holds is set free."""
 
@@ -40,11 +42,11 @@ def make_server(interceptors: Sequence[grpc.aio.ServerInterceptor], largest_requ
 def bind(server: grpc.aio.Server, host: str, port: int) -> int:
     """Listens; port 0 takes a free one. Returns the port. Raises OSError."""
     try:
-        taken = server.add_insecure_port(address(host, port))
+        taken = server.add_insecure_port(host_port(host, port))
     except RuntimeError as error:
-        raise OSError(f"can't listen at {address(host, port)}: {error}") from error
+        raise OSError(f"can't listen at {host_port(host, port)}: {error}") from error
     if taken == 0:
-        raise OSError(f"can't listen at {address(host, port)}")
+        raise OSError(f"can't listen at {host_port(host, port)}")
     return taken
 
 
@@ -58,8 +60,3 @@ async def bind_soon(server: grpc.aio.Server, host: str, port: int, seconds: floa
             if time.monotonic() > deadline:
                 raise
             await asyncio.sleep(0.1)
-
-
-def address(host: str, port: int) -> str:
-    """host:port, as gRPC writes it."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

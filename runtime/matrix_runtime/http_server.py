@@ -12,6 +12,8 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
+from matrix_runtime.addresses import host_port
+
 BACKLOG = 2048
 
 
@@ -104,5 +106,4 @@ class HttpServer:
 def _url(listener: socket.socket) -> str:
     if listener.family == socket.AF_UNIX:
         return f"unix:{listener.getsockname()}"
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"http://{host_port(*listener.getsockname()[:2])}"

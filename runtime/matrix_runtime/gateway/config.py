@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matrix_proto.errors import MODEL_HEADER
+from matrix_runtime.addresses import host_port
 from matrix_runtime.gateway import limits, words
 from matrix_runtime.gateway.desired import UPSTREAM, Desired, Server
 from matrix_runtime.gateway.paths import INFERENCE_PATHS, QUERY_PATHS
@@ -38,7 +39,7 @@ class Layout:
 
     @property
     def bind(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return host_port(self.host, self.port)
 
     def socket(self, name: str) -> Path:
         """A unix socket: `admin`, `inside` (from the side-car) or `sidecar` (to it)."""

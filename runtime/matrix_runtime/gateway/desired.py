@@ -12,6 +12,7 @@ from matrix_client.directory_watch import KnownReplica
 from matrix_crds.deployment import RoutingPolicy
 from matrix_proto.keys import ApiKey, digest
 from matrix_proto.state import ReplicaState
+from matrix_runtime.addresses import host_port
 from matrix_runtime.gateway.slots import GRPC_SUFFIX, PREFIXES
 from matrix_runtime.gateway.weights import FULL_WEIGHT, weights
 
@@ -30,7 +31,7 @@ class Server:
 
     @property
     def address(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return host_port(self.host, self.port)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from matrix_proto.errors import REASON_KEY, RETRYABLE_KEY, ErrorReason
+from matrix_proto.errors import ErrorReason
 from matrix_runtime.auth import error_body
 
 GRPC_STATUS = {
@@ -39,7 +39,7 @@ class Refusal:
 
     def headers(self) -> dict[str, str]:
         """All but the content type."""
-        headers = {REASON_KEY: self.reason.value, RETRYABLE_KEY: "1" if self.reason.retryable else "0"}
+        headers = dict(self.reason.metadata)
         if self.retry_after:
             headers["retry-after"] = self.retry_after
         if self.allow:

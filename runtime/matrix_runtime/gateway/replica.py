@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from matrix_client.directory_watch import DirectoryWatch
 from matrix_crds.base import LenientModel
 from matrix_proto.state import Gateway as Report
+from matrix_runtime.addresses import host_port
 from matrix_runtime.gateway.board import KnownBoard, look_over_http
 from matrix_runtime.gateway.gateway import Gateway
 from matrix_runtime.gateway.report import GatewayReporter
@@ -42,7 +43,7 @@ class GatewayReplica:
         secrets = Path(parsed.secrets_dir)
         token = TokenFile(secrets / CLIENT_TOKEN)
         self._loop = asyncio.get_running_loop()
-        self._watch = DirectoryWatch(f"{parsed.bind_host}:{parsed.directory_port}", token.read, self._ring)
+        self._watch = DirectoryWatch(host_port(parsed.bind_host, parsed.directory_port), token.read, self._ring)
         self._board = KnownBoard(self._watch, look_over_http(parsed.state_url, token))
         self._reporter = GatewayReporter(parsed.state_url, TokenFile(secrets / RAY_TOKEN), Report(ready=False, message="starting"))
         self._gateway: Gateway | None = None

@@ -12,11 +12,12 @@ import grpc
 import grpc.aio
 
 from matrix_proto import inference_pb2
-from matrix_proto.errors import ATTEMPT_KEY, REASON_KEY, RETRYABLE_KEY, ErrorReason
+from matrix_proto.errors import ATTEMPT_KEY, ErrorReason
+from matrix_runtime.addresses import host_port
 from matrix_runtime.engines.port import Api, Body, Engine, Piece
 from matrix_runtime.errors import ApiError
 from matrix_runtime.grpc_auth import TokenInterceptor
-from matrix_runtime.grpc_server import address, bind, make_server
+from matrix_runtime.grpc_server import bind, make_server
 from matrix_runtime.ongoing import GRPC, Ongoing
 from matrix_runtime.serving import bodies
 from matrix_runtime.serving.limits import LARGEST_MESSAGE
@@ -68,7 +69,7 @@ class InferenceServer:
         """Listens on a free port; returns host:port. Raises OSError."""
         port = bind(self._server, host, 0)
         await self._server.start()
-        return address(host, port)
+        return host_port(host, port)
 
     async def stop(self, seconds: float) -> None:
         """Takes no new call; those in flight are cut off after so long."""
@@ -160,7 +161,5 @@ def _status(reason: ErrorReason, sent: bool) -> grpc.StatusCode:
 
 
 async def _abort(context: Context, error: ApiError, sent: bool) -> None:
-    reason = error.reason
-    metadata = ((REASON_KEY, reason.value), (RETRYABLE_KEY, "1" if reason.retryable else "0"))
     message = error.message.encode()[:LONGEST_MESSAGE].decode(errors="ignore")
-    await context.abort(_status(reason, sent), message, metadata)
+    await context.abort(_status(error.reason, sent), message, error.reason.metadata)
