@@ -171,7 +171,7 @@ class Routing(Model):
     """Which replica gets a request."""
 
     policy: RoutingPolicy = RoutingPolicy.LEAST_LOADED
-    """Prefix: the one that has seen the beginning of the prompt. LeastLoaded: the less loaded of two. RoundRobin: each in turn."""
+    """Prefix: the one that has seen the beginning of the prompt. LeastLoaded: the one with fewest requests. RoundRobin: each in turn."""
 
 
 class Rollout(Model):
@@ -243,7 +243,7 @@ class ModelDeploymentSpec(Model):
     autoscale: DeploymentAutoscale | None = None
     """How many replicas, by demand."""
     routing: Routing = Field(default_factory=Routing)
-    """Which replica gets a request."""
+    """Which replica gets a request that comes through the gateway. `Matrix` itself takes the less loaded of two."""
     rollout: Rollout = Field(default_factory=Rollout)
     """How replicas are replaced."""
     drain_seconds: Annotated[int, Field(ge=0, le=86_400)] = 120

@@ -63,7 +63,7 @@ def test_what_can_not_be_changed_says_so_below_as_well(empty: World) -> None:
 def test_values_have_their_meanings(empty: World) -> None:
     policy, conditions = shown(empty, "mxd.spec.routing.policy"), shown(empty, "mxd.status.conditions[].type")
 
-    assert "  LeastLoaded  the less loaded of two.\n" in policy
+    assert "  LeastLoaded  the one with fewest requests.\n" in policy
     assert "  ReplicasReady  All wanted replicas answer.\n" in conditions
 
 
