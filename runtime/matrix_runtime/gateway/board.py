@@ -59,6 +59,11 @@ class KnownBoard:
         """Something has changed."""
         self._bell.ring()
 
+    @property
+    def changes(self) -> int:
+        """How often something has changed."""
+        return self._bell.rings
+
     def model(self, name: str) -> ServedModel | None:
         return self._models.get(name)
 

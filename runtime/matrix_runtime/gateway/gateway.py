@@ -53,10 +53,13 @@ class Gateway:
         self._forwarder = Forwarder(self._layout.socket("inside"))
 
     async def run(self) -> None:
-        """Looks each second, and when something has changed."""
+        """Looks each second, and when something has changed, meanwhile too. After a look that failed there is a pause in any case."""
         while True:
-            self._tell(await self._step())
-            await self._board.news(LOOK_SECONDS)
+            before = self._board.changes
+            report = await self._step()
+            self._tell(report)
+            if not report.ready or self._board.changes == before:
+                await self._board.news(LOOK_SECONDS)
 
     async def stop(self) -> None:
         """Lets streams end for a few seconds; then nothing is left."""
