@@ -21,7 +21,7 @@ class ApiKey(WireModel):
     """One issued key."""
 
     id: str
-    """Short and public: it names the key in `matrix keys list` and in metrics."""
+    """Short and public: `matrix keys list` shows it, `matrix keys revoke` takes it."""
     name: str = ""
     """Who or what it is for."""
     digest: str

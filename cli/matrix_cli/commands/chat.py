@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from matrix_cli import completing
+from matrix_cli.colours import coloured
 from matrix_cli.conversation import Conversation, Message, Meter
 from matrix_cli.settings import Command, Settings, pass_settings
 from matrix_cli.times import Duration
@@ -32,7 +34,8 @@ class _Waiting:
 
     def __call__(self, text: str) -> None:
         if text != self._told:
-            click.echo(click.style(f"waiting: {text}", dim=True), err=True)
+            colour = None if coloured(os.environ) else False  # told anew: in the client's thread there is no click context
+            click.echo(click.style(f"waiting: {text}", dim=True), err=True, color=colour)
         self._told = text
 
 
