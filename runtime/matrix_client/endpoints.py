@@ -9,7 +9,6 @@ from difflib import get_close_matches
 from matrix_client.context import Context
 from matrix_client.verdict import Verdict, judge
 from matrix_crds.keys import ObjectKey
-from matrix_proto.state import APPLICATION_PREFIX
 from matrix_store.errors import NotFound
 from matrix_store.port import StoredObject
 
@@ -38,6 +37,8 @@ class Target:
 
 async def find(context: Context, namespace: str, model: str) -> Target:
     """Whom to ask for `model` (a served name, or a ModelDeployment's name). Raises NotFound."""
+    from matrix_proto.state import APPLICATION_PREFIX  # and pydantic with it, which a shell that completes a name does without
+
     store = await context.store()
     deployment = pick(await store.list("ModelDeployment", namespace), model)
     key = ObjectKey("MatrixCluster", namespace, deployment.raw["spec"]["clusterRef"]["name"])
