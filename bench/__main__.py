@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHES = ("light_commands", "controller", "startup", "tokens", "sdk", "gateway")
+BENCHES = ("light_commands", "controller", "startup", "endpoint", "sdk", "gateway")
 
 
 def main(names: list[str]) -> int:

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 COMMANDS = (
     "matrix up examples/quickstart.yaml",
     "matrix get",
-    'matrix chat smollm2 --temperature 0 "Why is the sky blue? Answer in one sentence."',
+    'matrix chat smollm2 --temperature 0 "What is the capital of France?"',
 )
 ROWS, COLUMNS = 50, 100
 PROMPT = "\x1b[1;32m$\x1b[0m "

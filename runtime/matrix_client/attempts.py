@@ -151,12 +151,15 @@ class Attempts:
     async def _pause(self, failure: RequestError) -> None:
         """Before the next try: longer each time, and never at the same moment as others.
 
-        Raises `failure` when patience ends; one other try is made without any.
+        Raises `failure` when patience ends, RequestTimeout when the deadline is before the next try; one other try is made without any
+        patience.
         """
         longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(self._pauses, 16))
         seconds = random.uniform(longest / 2, longest)
         left = self.left()
-        if (self._pauses and seconds > self._patience) or (left is not None and seconds > left):
+        if left is not None and seconds > left:
+            raise RequestTimeout(f"no answer within {self._timeout:g} s; the last try: {failure}") from failure
+        if self._pauses and seconds > self._patience:
             raise failure
         self._pauses += 1
         self._patience -= seconds

@@ -90,17 +90,15 @@ def desired_entries(view: ClusterView, deployed: dict[str, Entry | None]) -> lis
     """mx-system, the models, foreign applications; for what does not parse or was refused, the last accepted entry."""
     assert view.layout is not None
     serving = select(view.deployments).serving
-    held_names = {APPLICATION_PREFIX + name for name in view.unreadable}
-    held_models = [model for model in gateway_models(deployed.get(SYSTEM_APPLICATION)) if model["application"] in held_names]
-    entries = [system_entry(view.layout, serving, held_models), *foreign_entries(deployed)]
-    for deployment in serving:
-        accepted = deployed.get(application_name(deployment))
-        if deployment.spec.replicas == 0:
-            continue
-        entry = model_entry(deployment, view.layout)
-        if entry_hash(entry) not in view.rejections:
-            entries.append(entry)
-        elif accepted is not None:
-            entries.append(accepted)
-    held = (deployed.get(name) for name in sorted(held_names))
-    return entries + [entry for entry in held if entry is not None]
+    fresh = {application_name(deployment): model_entry(deployment, view.layout) for deployment in serving}
+    refused = {name for name, entry in fresh.items() if entry_hash(entry) in view.rejections}
+    held = {name for name in (*refused, *(APPLICATION_PREFIX + name for name in view.unreadable)) if deployed.get(name) is not None}
+    held_models = [model for model in gateway_models(deployed.get(SYSTEM_APPLICATION)) if model["application"] in held]
+    told = [deployment for deployment in serving if application_name(deployment) not in held]
+    wanted = [application_name(deployment) for deployment in told if deployment.spec.replicas]
+    return [
+        system_entry(view.layout, told, held_models),
+        *foreign_entries(deployed),
+        *(fresh[name] for name in wanted if name not in refused),
+        *(entry for name, entry in deployed.items() if name in held and entry is not None),
+    ]

@@ -35,8 +35,9 @@ class Bodies:
         chunks: list[bytes] = []
         size = 0
         stream = request.stream()
+        begun = asyncio.get_running_loop().time()
         try:
-            while (chunk := await _next(stream)) is not None:
+            while (chunk := await _next(stream, begun + limits.BODY_SECONDS + size / limits.LEAST_BODY_RATE)) is not None:
                 size += len(chunk)
                 self.held += len(chunk)
                 if size > self._largest:
@@ -51,9 +52,9 @@ class Bodies:
             self.held -= size
 
 
-async def _next(stream: AsyncIterator[bytes]) -> bytes | None:
+async def _next(stream: AsyncIterator[bytes], deadline: float) -> bytes | None:
     try:
-        async with asyncio.timeout(limits.BODY_SECONDS):
+        async with asyncio.timeout_at(deadline):
             return await anext(stream, None)
     except TimeoutError:
         raise Refused(words.BY_STATUS[408]) from None

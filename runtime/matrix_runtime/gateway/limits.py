@@ -10,7 +10,9 @@ STREAM_SECONDS = 3600
 HEADER_SECONDS = 10
 """For a client to send its request's head."""
 BODY_SECONDS = 30
-"""For a body, or as much of it as the buffer takes, to arrive."""
+"""For a body, or as much of it as the buffer takes, to arrive; the side-car gives a large one more, by LEAST_BODY_RATE."""
+LEAST_BODY_RATE = 64 * 1024
+"""Bytes per second at which a large body must come, after BODY_SECONDS: who is slower would hold memory that others need."""
 KEEP_ALIVE_SECONDS = 75
 CHECK_SECONDS = 2
 """Between two looks at a replica's /health."""

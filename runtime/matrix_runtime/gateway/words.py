@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from matrix_proto.errors import MODEL_HEADER, ErrorReason
-from matrix_runtime.gateway.limits import BODY_SECONDS, HEADER_SECONDS, LARGEST_BODY, MIB
+from matrix_runtime.gateway.limits import BODY_SECONDS, HEADER_SECONDS, LARGEST_BODY, LEAST_BODY_RATE, MIB
 from matrix_runtime.gateway.refusals import Refusal
 
 NO_KEY = Refusal(ErrorReason.UNAUTHENTICATED, "a valid key is needed: send it as 'Authorization: Bearer <key>'")
@@ -23,7 +23,8 @@ BY_STATUS = {
     400: Refusal(ErrorReason.BAD_REQUEST, "this is not an HTTP request that can be understood", status=400),
     408: Refusal(
         ErrorReason.DEADLINE,
-        f"the request did not arrive in time: its head within {HEADER_SECONDS} s, its body within {BODY_SECONDS} s",
+        f"the request did not arrive in time: its head within {HEADER_SECONDS} s, its body within {BODY_SECONDS} s"
+        f" and a second more for each {LEAST_BODY_RATE // 1024} KiB",
         status=408,
     ),
     413: TOO_LARGE,

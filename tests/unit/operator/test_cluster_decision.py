@@ -92,6 +92,12 @@ def test_a_refused_entry_is_replaced_by_the_one_accepted_before() -> None:
     assert decide(view(ray=ray(accepted(M)), deployments=(edited,), rejections=refused), LOCAL, NOW)[1:] == ()
 
 
+def test_the_gateway_serves_a_refused_model_under_the_name_accepted_before() -> None:
+    renamed = deployment(spec={"model": {"source": "file:///models/m", "servedName": "other"}})
+    refused = {entry_hash(model_entry(renamed, LAYOUT)): "no"}
+    assert decide(view(ray=ray(accepted(M)), deployments=(renamed,), rejections=refused), LOCAL, NOW)[1:] == ()
+
+
 def test_a_recreated_cluster_counts_its_attempts() -> None:
     [step] = decide(view(cluster(RECREATE), Absent(), template_hash="h2"), LOCAL, NOW + timedelta(days=1))
     assert isinstance(step, RecordAllocation)
