@@ -158,11 +158,14 @@ def test_a_model_scaled_to_zero_says_so_and_comes_back(product: Product, client:
 
 
 def test_a_request_for_a_model_that_is_starting_waits_for_it(product: Product, client: openai.OpenAI) -> None:
+    product.matrix("scale", "mxd/second", "--replicas", "0")  # makes room: the cluster has two CPUs
     product.apply(dummy("third", "lab", engine={"dummy": {"tokensPerSecond": 500}}, resources={"cpu": "500m", "memory": "256Mi"}))
     until(lambda: "third" in {model.id for model in client.models.list()}, 30, "the gateway does not know the declared model")
     assert ask(client, "third"), "held until the first replica was up"
     product.matrix("down", "mxd/third")
     until(lambda: "third" not in {model.id for model in client.models.list()}, 30, "the gateway still lists it")
+    product.matrix("scale", "mxd/second", "--replicas", "1")
+    product.wait("mxd/second")
 
 
 def test_metrics_by_model(product: Product, client: openai.OpenAI) -> None:
