@@ -67,7 +67,8 @@ def test_taking_one_down_leaves_the_others_untouched(product: Product, foreign_r
         product.wait(reference)
     left, right = Inside(product, "left"), Inside(product, "right")
     before, theirs = processes(right), ask(their_url)
-    assert all(len(pids) == 1 for part, pids in before.items() if part != "replicas") and len(before["replicas"]) == 3, "directory, gateway, model"
+    assert all(len(pids) == 1 for part, pids in before.items() if part != "replicas")
+    assert len(before["replicas"]) == 3, "directory, gateway, model"
     for model in ("l", "r"):
         assert product.matrix("chat", model, "hello").strip()
 
