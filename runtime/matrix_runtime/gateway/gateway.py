@@ -7,7 +7,7 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from matrix_client.directory_watch import KnownReplica
@@ -28,6 +28,8 @@ from matrix_runtime.tokens import CLIENT_TOKEN, TokenFile
 
 LOOK_SECONDS = 1.0
 SHORT_LIFE_SECONDS = 1.0
+PERSISTENT_REFUSALS = 3
+"""So many looks in a row with something refused make the gateway not ready."""
 """A HAProxy that ends sooner is not started again at once."""
 LONGEST_DIRECTORY = 80
 """A unix socket's path has 108 bytes, and HAProxy binds it under a longer name first."""
@@ -49,6 +51,7 @@ class Gateway:
         self._haproxy: HaproxyProcess | None = None
         self._sidecar: HttpServer | None = None
         self._started = 0.0
+        self._refusals = 0
         self._room = WaitingRoom(board)
         self._forwarder = Forwarder(self._layout.socket("inside"))
 
@@ -94,10 +97,14 @@ class Gateway:
         replicas = self._board.replicas
         refused = await reconcile(self._admin, self._desired(replicas, await self._admin.sessions()), self._map_path)
         self._board.routed(replicas)
+        return self._refusal(refused) or self._board.missing() or self._keys.problem
+
+    def _refusal(self, refused: Sequence[str]) -> str:
+        """What HAProxy refuses look after look. Once or twice is normal: a server whose last connection is about to end, say."""
+        self._refusals = self._refusals + 1 if refused else 0
         if refused:
             logger.warning("HAProxy refused: %s", "; ".join(refused))
-            return f"HAProxy refused {len(refused)} changes, the first: {refused[0]}"
-        return self._board.missing() or self._keys.problem
+        return f"HAProxy refused {len(refused)} changes, the first: {refused[0]}" if self._refusals >= PERSISTENT_REFUSALS else ""
 
     async def _start_sidecar(self) -> None:
         app = Sidecar(self._board, self._forwarder, self._room, self._metrics).app()

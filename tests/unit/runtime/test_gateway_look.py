@@ -66,3 +66,11 @@ def test_what_changes_during_a_look_is_looked_at_at_once_unless_it_failed(
         await looked.stop()
 
     asyncio.run(run())
+
+
+def test_a_refusal_of_haproxys_is_told_only_when_it_persists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    looked = gateway.Gateway("127.0.0.1", 8000, tmp_path, KnownBoard(NoReplicas(), no_look), lambda report: None)
+    told = [looked._refusal(refused) for refused in (["no"], ["no"], [], ["no"], ["no"], ["no", "never"], [])]
+    assert told == ["", "", "", "", "", "HAProxy refused 2 changes, the first: no", ""]
+    asyncio.run(looked.stop())
