@@ -125,9 +125,18 @@ class Product:
 
     def process(self, name: str, uid: str | None = None) -> psutil.Process:
         """The one process whose command line (or title, such as ray::ServeController) begins with or contains `name`."""
-        matching = [process for process in self.processes(uid) if name in " ".join(process.cmdline()[:3])]
-        assert matching, f"no process {name!r} among {[' '.join(process.cmdline()[:2])[:80] for process in self.processes(uid)]}"
+        titles = {process: _title(process) for process in self.processes(uid)}
+        matching = [process for process, title in titles.items() if name in title]
+        assert matching, f"no process {name!r} among {[title[:80] for title in titles.values()]}"
         return matching[0]
+
+
+def _title(process: psutil.Process) -> str:
+    """The beginning of its command line; "" when it has ended meanwhile."""
+    try:
+        return " ".join(process.cmdline()[:3])
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return ""
 
 
 def until(holds: Callable[[], bool], timeout: float, what: Callable[[], str] | str, poll: float = 0.1) -> float:
