@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from matrix_client import AsyncMatrix
+import pytest
+
+from matrix_client import AsyncMatrix, ChatDelta
 from tests.unit.client.directory import TOKEN, FakeDirectory
 from tests.unit.client.directory import replica as known
 from tests.unit.client.replica import Replica, endpoint
@@ -68,3 +70,32 @@ def _uid(world: World) -> str:
     stored = world.find(LAB)
     assert stored is not None
     return stored.uid
+
+
+Work = Callable[[Lab], Awaitable[Any]]
+
+
+def in_lab(world: World, work: Work, replicas: int = 1) -> Any:
+    async def run() -> Any:
+        async with asyncio.timeout(120), laboratory(world, replicas) as lab:
+            return await work(lab)
+
+    return asyncio.run(run())
+
+
+async def streamed(lab: Lab, **params: Any) -> list[ChatDelta]:
+    return [delta async for delta in await lab.matrix.chat("chat", "hello", stream=True, **params)]
+
+
+async def ask_both(lab: Lab, **params: Any) -> None:
+    """Once whole and once as a stream; both must bring the whole answer."""
+    assert str(await lab.matrix.chat("chat", "hello", **params)) == "one two three"
+    assert "".join(delta.text for delta in await streamed(lab, **params)) == "one two three"
+
+
+async def both_raise(lab: Lab, kind: type[Exception], words: str, **params: Any) -> Exception:
+    with pytest.raises(kind, match=words):
+        await streamed(lab, **params)
+    with pytest.raises(kind, match=words) as raised:
+        await lab.matrix.chat("chat", "hello", **params)
+    return raised.value

@@ -7,27 +7,19 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from matrix_client import Matrix
 from matrix_client.errors import BrokeOff, Refused, RequestTimeout
+from matrix_client.sync_client import _Reading
 from matrix_proto.errors import ErrorReason
-from tests.unit.client.replica import TOKEN, Replica, serving
-from tests.unit.client.worlds import LAB, World, new_world
+from tests.unit.client.replica import Replica, serving
+from tests.unit.client.worlds import World
 
 DEADLINE_SECONDS = 30.0
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    world = new_world(tmp_path)
-    world.put(LAB)
-    world.client_token(LAB, TOKEN)
-    return world
 
 
 @pytest.fixture
@@ -127,3 +119,25 @@ def test_two_clients_in_one_process(world: World, matrix: Matrix) -> None:
     with Matrix(home=world.home.root) as other, ThreadPoolExecutor(8) as threads:
         clients = [matrix, other] * 50
         assert {str(answer) for answer in threads.map(lambda client: client.chat("chat", "hello"), clients)} == {"one two three"}
+
+
+def test_a_reading_is_closed_while_a_piece_is_still_awaited() -> None:
+    ended: list[bool] = []
+
+    async def pieces() -> AsyncIterator[int]:
+        try:
+            yield 1
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    async def run() -> bool:
+        reading = _Reading(pieces())
+        assert await reading.next() == 1
+        awaited = asyncio.create_task(reading.next())
+        await asyncio.sleep(0)
+        await asyncio.wait_for(reading.close(), DEADLINE_SECONDS)
+        return awaited.cancelled()
+
+    assert asyncio.run(run())
+    assert ended == [True]
