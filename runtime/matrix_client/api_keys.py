@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from matrix_client.errors import KeysUnreadable, NotReady
 from matrix_proto.keys import KEYS_FILE, PREFIX, ApiKey, ApiKeys, digest
+from matrix_store.files import replace_file
 from matrix_store.home import Home
 from matrix_store.port import StoredObject
 
@@ -56,7 +57,7 @@ class KeysFile:
         with self._locked():
             keys = change(self.read())
             try:
-                self._write(keys)
+                replace_file(self.path, keys.model_dump_json(by_alias=True, indent=2).encode())
             except OSError as error:
                 raise KeysUnreadable(f"{self.path} can't be written: {error.strerror}") from error
         return keys
@@ -82,28 +83,6 @@ class KeysFile:
                 if time.monotonic() >= until:
                     raise KeysUnreadable(f"{self.path} is being changed by another process for {LOCK_SECONDS:g} s; try again") from error
             time.sleep(LOCK_PAUSE_SECONDS)
-
-    def _write(self, keys: ApiKeys) -> None:
-        """In one step, and for good: a key that was revoked must not come back after a power cut."""
-        draft = self.path.with_name(f".{KEYS_FILE}.{os.getpid()}")
-        try:
-            with open(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123 (the mode from the start)
-                file.write(keys.model_dump_json(by_alias=True, indent=2).encode())
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self.path)
-        finally:
-            draft.unlink(missing_ok=True)
-        _sync_directory(self.path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    """The new name of a file, too, is on the disk after this."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def issue(name: str, now: datetime, expires_in: float | None = None, requests_per_minute: int | None = None) -> tuple[str, ApiKey]:

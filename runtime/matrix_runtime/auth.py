@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from matrix_proto.errors import ErrorReason
 from matrix_runtime.errors import ApiError
-from matrix_runtime.tokens import TokenFile
+from matrix_runtime.tokens import TokenFile, bearer_token
 
 Rules = Mapping[str, tuple[TokenFile, ...]]
 """Path -> the tokens of which one must be presented; none: open to anyone."""
@@ -58,8 +58,7 @@ def header(scope: Scope, wanted: bytes) -> str:
 
 def bearer(scope: Scope) -> str:
     """The bearer token of a request; "" without one."""
-    scheme, _, token = header(scope, b"authorization").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
+    return bearer_token(header(scope, b"authorization"))
 
 
 def error_body(message: str, status: int, param: str | None = None) -> dict[str, object]:

@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 
 from matrix_proto.errors import ErrorReason
-from matrix_runtime.tokens import TokenFile
+from matrix_runtime.tokens import TokenFile, bearer_token
 
 _MESSAGE = "a valid token is needed: send it as metadata 'authorization: Bearer <token>'"
 
@@ -36,8 +36,7 @@ def bearer(metadata: Any) -> str:
     """The bearer token of a call; "" without one."""
     for key, value in metadata:
         if key == "authorization" and isinstance(value, str):
-            scheme, _, token = value.partition(" ")
-            return token.strip() if scheme.lower() == "bearer" else ""
+            return bearer_token(value)
     return ""
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,15 +46,3 @@ def bind(server: grpc.aio.Server, host: str, port: int) -> int:
     if taken == 0:
         raise OSError(f"can't listen at {host_port(host, port)}")
     return taken
-
-
-async def bind_soon(server: grpc.aio.Server, host: str, port: int, seconds: float) -> int:
-    """As `bind`, tried again for some seconds: a predecessor may still hold the port."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            return bind(server, host, port)
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            await asyncio.sleep(0.1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -45,18 +44,6 @@ def listen_unix(path: Path) -> socket.socket:
         listener.close()
         raise
     return listener
-
-
-async def listen_soon(host: str, port: int, seconds: float) -> socket.socket:
-    """As `listen`, tried again for some seconds: a predecessor may still hold the port."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            return listen(host, port)
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            await asyncio.sleep(0.1)
 
 
 def fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

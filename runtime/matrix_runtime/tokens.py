@@ -9,6 +9,12 @@ RAY_TOKEN = "ray-token"
 CLIENT_TOKEN = "client-token"
 
 
+def bearer_token(authorization: str) -> str:
+    """The token of an `authorization` header or metadata value; "" when it is no bearer token."""
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
 class TokenFile:
     """A token in a file. A rotated file counts from the next request on."""
 

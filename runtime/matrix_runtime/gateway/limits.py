@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from matrix_proto.limits import LARGEST_MESSAGE
+
 MIB = 1024 * 1024
 
 CONNECT_SECONDS = 10
@@ -20,7 +22,7 @@ CHECK_TIMEOUT_SECONDS = 5
 CHECK_FALL = 3
 """Failed looks until a replica gets no more requests; a busy engine may miss one."""
 
-LARGEST_BODY = 64 * MIB
+LARGEST_BODY = LARGEST_MESSAGE
 BUFFER = 64 * 1024
 """HAProxy's buffer: it looks for the model in what fits. Twice as much costs a third more CPU for each request, small ones too."""
 FAST_BODY = 48 * 1024

@@ -9,12 +9,12 @@ import json
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from matrix_proto.errors import ATTEMPT_KEY, REASON_KEY, ErrorReason
+from matrix_proto.limits import LARGEST_MESSAGE
 from matrix_runtime.auth import error_body, header, reason_headers, refuse
 from matrix_runtime.engines.port import HEALTH_PATH, Api
 from matrix_runtime.engines.words import reason_of
 from matrix_runtime.errors import ApiError
 from matrix_runtime.ongoing import HTTP, Ongoing
-from matrix_runtime.serving.limits import LARGEST_MESSAGE
 from matrix_runtime.serving.meter import CONTENT_TYPE, Meter, page
 
 METRICS_PATH = "/metrics"

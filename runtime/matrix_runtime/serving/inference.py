@@ -13,6 +13,7 @@ import grpc.aio
 
 from matrix_proto import inference_pb2
 from matrix_proto.errors import ATTEMPT_KEY, ErrorReason
+from matrix_proto.limits import LARGEST_MESSAGE
 from matrix_runtime.addresses import host_port
 from matrix_runtime.engines.port import Api, Body, Engine, Piece
 from matrix_runtime.errors import ApiError
@@ -20,7 +21,6 @@ from matrix_runtime.grpc_auth import TokenInterceptor
 from matrix_runtime.grpc_server import bind, make_server
 from matrix_runtime.ongoing import GRPC, Ongoing
 from matrix_runtime.serving import bodies
-from matrix_runtime.serving.limits import LARGEST_MESSAGE
 from matrix_runtime.serving.meter import Meter
 from matrix_runtime.tokens import TokenFile
 

@@ -16,8 +16,9 @@ from ray import serve
 
 from matrix_crds.base import LenientModel
 from matrix_proto.state import State
+from matrix_runtime.addresses import take_soon
 from matrix_runtime.gateway.replica import GatewayReplica
-from matrix_runtime.http_server import HttpServer, listen_soon
+from matrix_runtime.http_server import HttpServer, listen
 from matrix_runtime.system.directory import Directory
 from matrix_runtime.system.service import DirectoryService
 from matrix_runtime.system.watch_server import WatchServer
@@ -49,7 +50,7 @@ class DirectoryReplica:
         directory, about = Directory(first_revision=time.time_ns() // 1_000_000), _about()
         service = DirectoryService(directory, about)
         secrets = Path(parsed.secrets_dir)
-        listener = await listen_soon(parsed.bind_host, parsed.state_port, PORT_SECONDS)
+        listener = await take_soon(lambda: listen(parsed.bind_host, parsed.state_port), PORT_SECONDS)
         self._server = HttpServer(service.app(secrets), listener)
         await self._server.start()
         self._watch = WatchServer(Watchers(about.instance, directory.known, lambda: directory.revision), service.changed)

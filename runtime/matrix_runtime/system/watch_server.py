@@ -13,8 +13,9 @@ import grpc.aio
 
 from matrix_proto import directory_pb2
 from matrix_proto.state import HEARTBEAT_SECONDS
+from matrix_runtime.addresses import take_soon
 from matrix_runtime.grpc_auth import TokenInterceptor
-from matrix_runtime.grpc_server import bind_soon, make_server
+from matrix_runtime.grpc_server import bind, make_server
 from matrix_runtime.system.bell import Bell
 from matrix_runtime.system.watchers import Watchers
 from matrix_runtime.tokens import CLIENT_TOKEN, RAY_TOKEN, TokenFile
@@ -41,7 +42,7 @@ class WatchServer:
         tokens = TokenFile(secrets_dir / CLIENT_TOKEN), TokenFile(secrets_dir / RAY_TOKEN)
         server = make_server([TokenInterceptor(*tokens)], _LARGEST_REQUEST)
         server.add_generic_rpc_handlers((self._handler(),))
-        taken = await bind_soon(server, host, port, seconds)
+        taken = await take_soon(lambda: bind(server, host, port), seconds)
         await server.start()
         self._server = server
         return taken

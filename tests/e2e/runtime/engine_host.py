@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 import httpx2
 import psutil
+import pytest
 
 from matrix_proto import inference_pb2_grpc
 from matrix_proto.state import Load as Busyness
@@ -143,3 +144,11 @@ class EngineHost:
                     self.failed = event
         except (OSError, ValueError):
             return
+
+
+def refused(call: object) -> tuple[grpc.StatusCode, dict[str, str], str]:
+    """Status, trailing metadata and words of a call that must fail."""
+    with pytest.raises(grpc.RpcError) as caught:
+        list(call)  # type: ignore[call-overload]
+    error = caught.value
+    return error.code(), dict(error.trailing_metadata() or ()), error.details() or ""

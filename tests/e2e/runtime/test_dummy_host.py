@@ -19,8 +19,8 @@ import pytest
 
 from matrix_proto import inference_pb2 as pb
 from matrix_proto.errors import ATTEMPT_KEY, REASON_KEY, RETRYABLE_KEY
-from matrix_runtime.serving.limits import LARGEST_MESSAGE
-from tests.e2e.runtime.engine_host import HEADERS, METADATA, TOKEN, EngineHost
+from matrix_proto.limits import LARGEST_MESSAGE
+from tests.e2e.runtime.engine_host import HEADERS, METADATA, TOKEN, EngineHost, refused
 from tests.e2e.runtime.openai_checks import CHECKS, Check
 from tests.e2e.runtime.ray_cluster import eventually
 
@@ -45,14 +45,6 @@ def slow() -> Iterator[EngineHost]:
 
 def long_chat(stream: bool = True, words: int = 2000) -> pb.ChatRequest:
     return pb.ChatRequest(model="m", messages=ASK, sampling=pb.Sampling(max_tokens=words), stream=stream, extra_json=ENDLESS)
-
-
-def refused(call: object) -> tuple[grpc.StatusCode, dict[str, str], str]:
-    """Status, trailing metadata and words of a call that must fail."""
-    with pytest.raises(grpc.RpcError) as caught:
-        list(call)  # type: ignore[call-overload]
-    error = caught.value
-    return error.code(), dict(error.trailing_metadata() or ()), error.details() or ""
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

@@ -24,7 +24,7 @@ from matrix_runtime.errors import StartFailed
 from matrix_runtime.serving.channel import HostSpec
 from matrix_runtime.serving.host_process import HostProcess
 from matrix_runtime.sources.resolve import resolve
-from tests.e2e.runtime.engine_host import METADATA, TOKEN, EngineHost
+from tests.e2e.runtime.engine_host import METADATA, TOKEN, EngineHost, refused
 from tests.e2e.runtime.openai_checks import CHECKS, Check
 from tests.e2e.runtime.ray_cluster import eventually, model_cache
 
@@ -56,13 +56,6 @@ def host(model: Path) -> Iterator[EngineHost]:
 
 def endless(words: int = 900) -> pb.ChatRequest:
     return pb.ChatRequest(model="m", messages=ASK, sampling=pb.Sampling(max_tokens=words), stream=True, extra_json=b'{"ignore_eos": true}')
-
-
-def refused(call: object) -> tuple[grpc.StatusCode, dict[str, str], str]:
-    with pytest.raises(grpc.RpcError) as caught:
-        list(call)  # type: ignore[call-overload]
-    error = caught.value
-    return error.code(), dict(error.trailing_metadata() or ()), error.details() or ""
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

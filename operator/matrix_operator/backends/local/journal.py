@@ -13,9 +13,7 @@ That something runs is never concluded from here: only processes with the cluste
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +21,7 @@ from typing import TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from matrix_crds.base import LenientModel
+from matrix_store.files import replace_file
 from matrix_store.home import DIRECTORY_MODE, Home
 
 HEAD = "head"
@@ -164,16 +163,7 @@ def read(path: Path, model: type[Record]) -> Record | None:
 def write(path: Path, record: BaseModel) -> None:
     """Replace the file in one step; a kill leaves the old or the new one. Raises OSError."""
     path.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(record.model_dump_json(by_alias=True, exclude_defaults=True, indent=1))
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    replace_file(path, record.model_dump_json(by_alias=True, exclude_defaults=True, indent=1).encode())
 
 
 class Journal:
