@@ -3,6 +3,8 @@
 StoreError
 ├── NotFound          the object is not there
 ├── Conflict          it is not in the state the caller thought it was; look again
+├── Rejected          the store's own rules say no to what was to be written
+├── Forbidden         whoever is calling may not do that
 └── Unavailable       the store can't be used now: nothing is known, so nothing may be concluded
     ├── Busy          another process holds it (passes)
     ├── Full          no room to write
@@ -23,6 +25,14 @@ class NotFound(StoreError):
 
 class Conflict(StoreError):
     """It is not in the state the caller thought it was; look again."""
+
+
+class Rejected(StoreError):
+    """The store's own rules say no to what was to be written."""
+
+
+class Forbidden(StoreError):
+    """Whoever is calling may not do that."""
 
 
 class Unavailable(StoreError):

@@ -1,7 +1,8 @@
 """The port of the store: where objects live. SQLite and the Kubernetes API stand behind it and pass the same conformance tests.
 
-Semantics are those of the Kubernetes API: a `resourceVersion` per write, a `generation` per change of spec, finalizers
-that hold a deleted object, a status that is written apart from the spec, watches that may coalesce but never lose the last state.
+Semantics are those of the Kubernetes API: a `resourceVersion` per write, a `generation` per change of spec (the API server also counts the
+mark for deletion), finalizers that hold a deleted object, a status that is written apart from the spec, watches that may coalesce but
+never lose the last state.
 """
 
 from __future__ import annotations

@@ -1,0 +1,123 @@
+"""Calls to the Kubernetes API: JSON in, JSON out, errors in the store's words. Knows nothing of Matrix's kinds."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import httpx2
+
+from matrix_store.errors import StoreError
+from matrix_store.kubernetes.connection import Connection
+from matrix_store.kubernetes.faults import refusal, unreachable, waits
+from matrix_store.port import Raw
+
+MANAGER = "matrix"
+"""The field manager of every write of ours, in metadata.managedFields."""
+TRIES = 4
+"""Of a call that the server turned away before it did anything (429)."""
+PAGE = 500
+"""Objects in one answer to a list."""
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+WRITE = {"fieldManager": MANAGER, "fieldValidation": "Strict"}
+
+
+class Api:
+    """One API server. Every method raises a StoreError and nothing else."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @property
+    def http(self) -> httpx2.AsyncClient:
+        """For watches: the client itself."""
+        return self._connection.http
+
+    @property
+    def server(self) -> str:
+        return self._connection.server
+
+    async def get(self, path: str, **params: str) -> Raw:
+        return await self._json("GET", path, params)
+
+    async def list_all(self, path: str, **params: str) -> tuple[list[Raw], str]:
+        """All objects, page by page, and the resourceVersion that a watch goes on from."""
+        items: list[Raw] = []
+        more = ""
+        while True:
+            page = await self.get(path, **params, limit=str(PAGE), **({"continue": more} if more else {}))
+            items += page.get("items") or []
+            more = page["metadata"].get("continue") or ""
+            if not more:
+                return items, str(page["metadata"]["resourceVersion"])
+
+    async def create(self, path: str, body: Raw, *, dry_run: bool = False) -> Raw:
+        """Raises AlreadyThere when the name is taken."""
+        return await self._json("POST", path, _writing(dry_run), body)
+
+    async def patch(self, path: str, operations: Sequence[Raw], *, dry_run: bool = False) -> Raw:
+        """A JSON patch: all of its operations or none."""
+        return await self._json("PATCH", path, _writing(dry_run), operations, content_type=JSON_PATCH)
+
+    async def merge(self, path: str, changes: Raw) -> Raw:
+        return await self._json("PATCH", path, _writing(False), changes, content_type=MERGE_PATCH)
+
+    async def delete(self, path: str, options: Raw) -> Raw:
+        return await self._json("DELETE", path, {}, options)
+
+    async def close(self) -> None:
+        await self._connection.http.aclose()
+
+    async def _json(
+        self, method: str, path: str, params: Mapping[str, str], body: Any = None, content_type: str = "application/json"
+    ) -> Raw:
+        content = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        headers = {} if body is None else {"Content-Type": content_type}
+        for attempt in range(1, TRIES + 1):
+            response = await self._send(method, path, params, content, headers)
+            if response.status_code < 400:
+                return _decoded(response)
+            if response.status_code != 429 or attempt == TRIES:
+                raise refusal(response)
+            await asyncio.sleep(waits(response) * random.uniform(1.0, 1.5))
+        raise AssertionError("unreachable")
+
+    async def _send(
+        self, method: str, path: str, params: Mapping[str, str], content: bytes | None, headers: Mapping[str, str]
+    ) -> httpx2.Response:
+        try:
+            return await self.http.request(method, path, params=params, content=content, headers=headers)
+        except Exception as error:
+            raise unreachable(error, self.server) from error
+
+
+def replace_version(resource_version: str) -> Raw:
+    """The first operation of a patch that must meet the object as it was read: another version is a Conflict."""
+    return {"op": "replace", "path": "/metadata/resourceVersion", "value": resource_version}
+
+
+def _writing(dry_run: bool) -> dict[str, str]:
+    return WRITE | ({"dryRun": "All"} if dry_run else {})
+
+
+def _decoded(response: httpx2.Response) -> Raw:
+    try:
+        body = response.json()
+    except ValueError as error:
+        raise unreadable(response) from error
+    if not isinstance(body, dict):
+        raise unreadable(response)
+    return body
+
+
+def unreadable(response: httpx2.Response) -> StoreError:
+    """For an answer that is no API server's, such as the page of a proxy between us and it."""
+    from matrix_store.errors import Unavailable
+
+    kind = response.headers.get("Content-Type", "no content type")
+    return Unavailable(f"{response.request.url.host} answered with something that is no Kubernetes object ({kind}): is it an API server?")

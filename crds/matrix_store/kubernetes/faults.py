@@ -1,0 +1,100 @@
+"""From what an API server says no with to a StoreError. The texts end up on a person's screen."""
+
+from __future__ import annotations
+
+import ssl
+
+import httpx2
+
+from matrix_store.errors import Conflict, Forbidden, NotFound, Rejected, StoreError, Unavailable
+
+RETRY_SECONDS = 1.0
+LONGEST_RETRY_SECONDS = 10.0
+
+
+class AlreadyThere(Conflict):
+    """The name is taken."""
+
+
+class NamespaceGoing(Forbidden):
+    """Nothing new can be created where everything is being deleted."""
+
+
+class TooOld(Unavailable):
+    """The server has forgotten the changes since that version: list again."""
+
+
+def refusal(response: httpx2.Response) -> StoreError:
+    """What an answer of 400 and more means."""
+    try:
+        status = response.json()
+    except ValueError:
+        status = None
+    if not isinstance(status, dict):
+        status = {"message": response.text[:200].strip() or response.reason_phrase}
+    return refusal_of(status, response.status_code, response.request.url.path)
+
+
+def refusal_of(status: dict[str, object], code: int, path: str = "") -> StoreError:
+    """The same for a `Status` object, as answers and watches carry it."""
+    reason, message = str(status.get("reason") or ""), _one_line(status.get("message"))
+    match code:
+        case 404:
+            return _not_found(status, message)
+        case 409:
+            return (AlreadyThere if reason == "AlreadyExists" else Conflict)(f"{message}; look again")
+        case 410:
+            return TooOld(message)
+        case 401:
+            return Unavailable(
+                f"the API server does not know who is calling ({message}): log in again, or check the kubeconfig's credentials"
+            )
+        case 403:
+            return _forbidden(status, message)
+        case 400 | 405 | 413 | 415 | 422:
+            return Rejected(f"the API server refuses it: {message}")
+        case 500 if "failed to create typed patch object" in message:  # how server-side apply names an unknown or mistyped field
+            return Rejected(f"the API server refuses it: {message}")
+        case _:
+            return Unavailable(f"the API server answered {code} ({message}); try again")
+
+
+def unreachable(error: Exception, server: str) -> StoreError:
+    """What an exception of the HTTP client means: nothing is known of what the server did."""
+    cause = error.__cause__ or error
+    if isinstance(error, httpx2.TimeoutException):
+        return Unavailable(f"the API server {server} did not answer in time; is the network up?")
+    if isinstance(cause, ssl.SSLError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return Unavailable(f"the API server {server} can't be trusted: {_one_line(error)}; check the kubeconfig's certificate authority")
+    return Unavailable(f"the API server {server} can't be reached: {_one_line(error) or type(error).__name__}")
+
+
+def waits(response: httpx2.Response) -> float:
+    """Seconds that the server asks to wait before the next try."""
+    try:
+        return min(float(response.headers["Retry-After"]), LONGEST_RETRY_SECONDS)
+    except (KeyError, ValueError):
+        return RETRY_SECONDS
+
+
+def _not_found(status: dict[str, object], message: str) -> StoreError:
+    details = status.get("details")
+    if not isinstance(details, dict) or not details.get("name"):  # no object was asked for by name: the kind itself is unknown
+        return Unavailable(
+            f"the cluster does not know Matrix's kinds ({message}): install them with `kubectl apply --server-side -f crds/`"
+        )
+    if details.get("kind") == "namespaces":
+        return NotFound(f"namespace {details['name']!r} not found; create it: `kubectl create namespace {details['name']}`")
+    return NotFound(message)
+
+
+def _forbidden(status: dict[str, object], message: str) -> StoreError:
+    details = status.get("details")
+    causes = details.get("causes") if isinstance(details, dict) else None
+    if any(cause.get("reason") == "NamespaceTerminating" for cause in causes or ()):
+        return NamespaceGoing(f"the namespace is being deleted, nothing can be created in it: {message}")
+    return Forbidden(f"not allowed: {message}; ask the cluster's administrator for a role")
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text or "").split())
