@@ -1,0 +1,50 @@
+"""A real control plane that all tests here share, with our CRDs, and a namespace of its own for each of them."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab import build
+from tests.lab.control_plane import ControlPlane
+from tests.lab.errors import GoMissing, LabError
+
+ROOT = Path(__file__).parents[3]
+OUR_CRDS = sorted((ROOT / "crds").glob("*.yaml"))
+KUBERAY_CRDS = sorted((ROOT.parent / "shared" / "data" / "kuberay-crds").glob("*.yaml"))
+"""KubeRay's own, where a copy lies beside the checkout; nothing here depends on it."""
+
+_numbers = itertools.count(1)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Builds the control plane before the first test: it may take minutes, which are none of the test's own time-out."""
+    wanted = any("control_plane" in getattr(item, "fixturenames", ()) for item in session.items)
+    if wanted and not session.config.option.collectonly:
+        with contextlib.suppress(LabError):  # the fixture comes to the same error, and tells it
+            build.ensure()
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """etcd, API server, controller manager and scheduler, with our CRDs and, where they are at hand, KubeRay's."""
+    plane = ControlPlane(tmp_path_factory.mktemp("lab") / "plane", crds=[*OUR_CRDS, *KUBERAY_CRDS], scheduler=True)
+    try:
+        plane.__enter__()
+    except GoMissing as error:
+        pytest.skip(str(error))
+    with plane:
+        yield plane
+
+
+@pytest.fixture
+def namespace(control_plane: ControlPlane) -> Iterator[str]:
+    """A fresh one, deleted afterwards with everything in it."""
+    name = f"test-{next(_numbers)}"
+    control_plane.api.create_namespace(name)
+    yield name
+    control_plane.api.abandon_namespace(name)

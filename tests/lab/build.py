@@ -1,0 +1,154 @@
+"""The programs of a Kubernetes control plane, compiled from Go modules into a cache outside of the checkout.
+
+`python -m tests.lab.build` does it by hand. Nothing is fetched but modules through the user's own Go settings (GOPROXY, GOFLAGS apart),
+and what is there already is not built again. Needs about 3 GB on disk for Go's caches at the first time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from filelock import FileLock
+
+from tests.lab.errors import GoMissing, LabError
+
+SOURCES = Path(__file__).parent / "go"
+"""The Go module that pins the versions."""
+
+_KUBERNETES = "k8s.io/kubernetes"
+CONTROL_PLANE: Mapping[str, str] = {
+    "etcd": "./etcd",
+    "kube-apiserver": f"{_KUBERNETES}/cmd/kube-apiserver",
+    "kube-controller-manager": f"{_KUBERNETES}/cmd/kube-controller-manager",
+    "kube-scheduler": f"{_KUBERNETES}/cmd/kube-scheduler",
+}
+"""Each program with its Go package."""
+
+_ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false -trimpath", "GOWORK": "off"}
+_MINUTES = 30
+_NO_NETWORK = re.compile(r"dial tcp|no such host|connection refused|i/o timeout|TLS handshake|proxyconnect|50[234] |module lookup disabled")
+
+
+def ensure(programs: Mapping[str, str] = CONTROL_PLANE) -> Path:
+    """The directory that holds those programs, after building what was not there.
+
+    Takes 10 ms when all of it is there, half a minute with a warm Go build cache, 5 to 8 minutes on two cores with an empty one.
+    Whoever comes second waits for the first. Raises GoMissing, LabError.
+    """
+    toolchain = _go_environment()
+    directory = cache_root() / _key(toolchain)
+    if _missing(directory, programs):
+        directory.mkdir(parents=True, exist_ok=True)
+        with FileLock(directory / "lock"):
+            if missing := _missing(directory, programs):
+                _build(directory, {name: programs[name] for name in missing})
+    return directory
+
+
+def cache_root(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where the programs are kept, one directory for each set of versions; deleting it costs a build."""
+    base = environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME") or Path.home()) / ".cache"
+    return Path(base) / "matrix" / "lab"
+
+
+def _missing(directory: Path, programs: Mapping[str, str]) -> list[str]:
+    return [name for name in programs if not (directory / name).is_file()]
+
+
+def _build(directory: Path, programs: Mapping[str, str]) -> None:
+    # Renamed only when complete: what an interrupted build leaves is never taken for a program.
+    unfinished = directory / "unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    try:
+        _go("build", "-ldflags", _link_flags(), "-o", f"{unfinished}/", *programs.values())
+        for name in programs:
+            (unfinished / name).rename(directory / name)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _go_environment() -> str:
+    """Version and platform of the Go that the module is built with."""
+    return _go("env", "GOVERSION", "GOOS", "GOARCH")
+
+
+def _go(*arguments: str) -> str:
+    if shutil.which("go") is None:
+        raise GoMissing("there is no `go` on the PATH; install Go (https://go.dev/dl) to build the control plane")
+    environment = {**os.environ, **_ENVIRONMENT}
+    try:
+        done = subprocess.run(["go", *arguments], cwd=SOURCES, env=environment, text=True, capture_output=True, timeout=_MINUTES * 60)
+    except subprocess.TimeoutExpired:
+        raise LabError(f"`go {arguments[0]}` did not end within {_MINUTES} minutes") from None
+    if done.returncode:
+        raise LabError(explain(done.stderr))
+    return done.stdout
+
+
+def explain(errors: str) -> str:
+    """One line for what Go wrote when it failed."""
+    lines = [line.strip() for line in errors.splitlines() if line.strip() and not line.startswith("go: downloading")] or [
+        "it gave no reason"
+    ]
+    for line in lines:
+        if "running go" in line and "requires go" in line:
+            return f"Go is too old: {line}"
+    for line in lines:
+        if _NO_NETWORK.search(line):
+            return f"the Go module proxy can't be reached (`go env GOPROXY` shows it): {line}"
+    return f"the control plane could not be built: {lines[-1] if lines else 'Go gave no reason'}"
+
+
+def _link_flags() -> str:
+    """Without debug tables (a third smaller), and with the version that /version and `kubectl version` tell."""
+    version = kubernetes_version()
+    major, minor, _ = version.removeprefix("v").split(".", 2)
+    values = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
+    packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+    return " ".join(["-s -w", *(f"-X {package}.{name}={value}" for package in packages for name, value in values.items())])
+
+
+def kubernetes_version() -> str:
+    """As the module pins it, such as v1.34.2."""
+    found = re.search(rf"^\s*{re.escape(_KUBERNETES)} (v\S+)", (SOURCES / "go.mod").read_text(), re.MULTILINE)
+    if found is None:
+        raise LabError(f"{SOURCES / 'go.mod'} does not require {_KUBERNETES}")
+    return found[1]
+
+
+def _key(toolchain: str) -> str:
+    """Names what the programs depend on: versions, own sources, Go, and how it is called."""
+    digest = hashlib.sha256(repr((toolchain, sorted(_ENVIRONMENT.items()), _link_flags())).encode())
+    for path in sorted(path for path in SOURCES.rglob("*") if path.is_file()):
+        digest.update(f"\0{path.relative_to(SOURCES)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Builds, and prints where the programs are. 1 when that failed."""
+    if arguments:
+        print("usage: python -m tests.lab.build", file=sys.stderr)
+        return 2
+    begun = time.monotonic()
+    print(f"Kubernetes {kubernetes_version()} into {cache_root()}; the first build takes minutes", file=sys.stderr)
+    try:
+        directory = ensure()
+    except LabError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"done after {time.monotonic() - begun:.1f} s", file=sys.stderr)
+    print(directory)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
