@@ -1,0 +1,164 @@
+"""From a look at the API server to what the backend tells of a cluster. Pure.
+
+Told from the pods, not from the RayCluster's status: `state` stays `ready` whatever happens to the pods afterwards, counts stay right for
+KubeRay and wrong for Ray after the head has changed, and a pod that no machine takes does not show at all. The status serves for
+what has no pod: a suspended cluster, a head that is not made yet, pods that a quota refuses.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from matrix_crds.cluster import Allocation, AllocationKind, MatrixCluster
+from matrix_crds.reasons import ClusterReason
+from matrix_operator.backends.kuberay.conditions import head_without_pod, once_ready, replica_failure, suspended
+from matrix_operator.backends.kuberay.containers import Finding
+from matrix_operator.backends.kuberay.names import ATTEMPT_ANNOTATION, HEAD, TEMPLATE_HASH_ANNOTATION, Object, is_ours, ray_cluster_name
+from matrix_operator.backends.kuberay.pod_state import node_state
+from matrix_operator.backends.kuberay.reading import annotation, at, count, created, group_of, heads, is_ending, items, moment, workers
+from matrix_operator.backends.kuberay.rejection import rejection
+from matrix_operator.backends.kuberay.sight import Sight, listed
+from matrix_operator.backends.port import NodePhase, NodeState, Observation
+from matrix_operator.looks import Absent, Present
+
+LYING = timedelta(seconds=120)
+"""How long a worker may look well that still holds to a head that is gone. It was seen to end by itself after 45 to 79 s."""
+PATIENCE = timedelta(seconds=30)
+"""How long KubeRay may take for a first sign. It takes less than a second."""
+
+_WORST_FIRST = (NodePhase.FAILED, NodePhase.RECOVERING, NodePhase.STARTING, NodePhase.RUNNING)
+
+
+def observation(cluster: MatrixCluster, sight: Sight, now: datetime) -> Present[Observation] | Absent:
+    """Never Absent while a pod of it is there. A RayCluster of that name that is not ours is no sight of ours."""
+    live = sight.ray_cluster
+    if live is None or not is_ours(live, cluster):
+        return Present(_lost(cluster, sight)) if sight.pods else Absent()
+    head = _head(cluster, live, sight, now)
+    if head.reason in (ClusterReason.SUSPENDED, ClusterReason.QUEUED):
+        return Present(Observation(_allocation(live), head))
+    found = [state for group in items(live, "spec", "workerGroupSpecs") for state in _group(live, group, sight, now)]
+    ordered = sorted(found, key=lambda state: (_WORST_FIRST.index(state.phase), state.reason is None, state.name))
+    return Present(Observation(_allocation(live), head, tuple(ordered)))
+
+
+def _allocation(live: Object) -> Allocation:
+    return Allocation(
+        kind=AllocationKind.RAY_CLUSTER,
+        name=live["metadata"]["name"],
+        attempt=int(annotation(live, ATTEMPT_ANNOTATION) or 1),
+        template_hash=annotation(live, TEMPLATE_HASH_ANNOTATION),
+        started_at=created(live),
+    )
+
+
+def _lost(cluster: MatrixCluster, sight: Sight) -> Observation:
+    """The RayCluster was deleted; its pods go after it."""
+    allocation = Allocation(kind=AllocationKind.RAY_CLUSTER, name=ray_cluster_name(cluster))
+    message = f"its RayCluster is gone; waiting for its pods to end ({listed(sight.pods)})"
+    since = min(map(created, sight.pods))
+    return Observation(allocation, NodeState(HEAD, NodePhase.RECOVERING, since, ClusterReason.RECOVERING, message))
+
+
+# --- the head ---
+
+
+def _head(cluster: MatrixCluster, live: Object, sight: Sight, now: datetime) -> NodeState:
+    trouble = _trouble(cluster, live, sight, now)
+    if trouble:
+        return NodeState(HEAD, trouble.phase, created(live), trouble.reason, trouble.message)
+    pod = _head_pod(sight)
+    if pod is None:
+        found = head_without_pod(live)
+        return NodeState(HEAD, found.phase, created(live), found.reason, found.message)
+    state = node_state(pod, was_ready=once_ready(live), now=now)
+    return _with_loss(state, live, pod)
+
+
+def _trouble(cluster: MatrixCluster, live: Object, sight: Sight, now: datetime) -> Finding | None:
+    """What concerns the whole cluster, the worst first."""
+    if is_ending(live):
+        return Finding(NodePhase.RECOVERING, ClusterReason.RECOVERING, "its RayCluster is being deleted; a new one is made when it is gone")
+    refused = rejection(live, sight.events)
+    if refused and not sight.pods:
+        return Finding(NodePhase.FAILED, ClusterReason.INVALID_SPEC, f"KubeRay refuses the RayCluster: {refused}; change the manifest")
+    return suspended(cluster, live, sight.pods) or _silent(live, sight, now) or _unprotected(live)
+
+
+def _silent(live: Object, sight: Sight, now: datetime) -> Finding | None:
+    if sight.pods or live.get("status") or now - created(live) < PATIENCE:
+        return None
+    where = f"kubectl describe raycluster {live['metadata']['name']} -n {live['metadata'].get('namespace', '')}"
+    message = f"KubeRay has not acted on the RayCluster; see whether its operator runs and watches this namespace, and `{where}`"
+    return Finding(NodePhase.STARTING, ClusterReason.KUBERAY_SILENT, message)
+
+
+def _unprotected(live: Object) -> Finding | None:
+    """An API server with older CRDs drops what it does not know: then Ray would answer anyone."""
+    if at(live, "spec", "authOptions", "secretName"):
+        return None
+    message = (
+        "the API server dropped spec.authOptions of the RayCluster: KubeRay's CRDs are too old; update KubeRay, then make the cluster anew"
+    )
+    return Finding(NodePhase.FAILED, ClusterReason.KUBERAY_SILENT, message)
+
+
+def _head_pod(sight: Sight) -> Object | None:
+    """The one that stays, else the one that ends."""
+    return min(heads(sight.pods), key=lambda pod: (is_ending(pod), -created(pod).timestamp()), default=None)
+
+
+def _with_loss(state: NodeState, live: Object, pod: Object) -> NodeState:
+    """Says what a new pod of the head means: the tables of the GCS were in the former one."""
+    ready_once = next((entry for entry in items(live, "status", "conditions") if entry.get("type") == "RayClusterProvisioned"), {})
+    provisioned = moment(ready_once.get("lastTransitionTime")) if ready_once.get("status") == "True" else None
+    if state.phase is not NodePhase.RECOVERING or is_ending(pod) or provisioned is None or created(pod) <= provisioned:
+        return state
+    message = f"{state.message}; Ray's state went with the former head, so the models start again"
+    return NodeState(state.name, state.phase, state.since, state.reason, message)
+
+
+# --- the workers ---
+
+
+def _group(live: Object, group: Object, sight: Sight, now: datetime) -> list[NodeState]:
+    pods = [pod for pod in workers(sight.pods) if group_of(pod) == group["groupName"] and not is_ending(pod)]
+    states = [_worker(live, pod, _head_pod(sight), now) for pod in pods]
+    missing = _clamped(group) - len(pods)
+    return [*states, _missing(live, group, missing)] if missing > 0 or _clamped(group) < count(group, "replicas") else states
+
+
+def _worker(live: Object, pod: Object, head: Object | None, now: datetime) -> NodeState:
+    state = node_state(pod, was_ready=once_ready(live), now=now)
+    started = min((time for time in map(_started, items(pod, "status", "containerStatuses")) if time), default=None)
+    if state.phase is not NodePhase.RUNNING or head is None or started is None:
+        return state
+    if started >= created(head) or now - created(head) > LYING:
+        return state
+    message = "it still holds to a former head, whatever KubeRay counts; it starts again by itself within about a minute"
+    return NodeState(state.name, NodePhase.RECOVERING, created(head), ClusterReason.RECOVERING, message)
+
+
+def _started(status: Object) -> datetime | None:
+    return moment(at(status, "state", "running", "startedAt"))
+
+
+def _clamped(group: Object) -> int:
+    """How many pods KubeRay makes of a group (GetWorkerGroupDesiredReplicas): the wish, held between min and max without a word."""
+    wish, minimum, maximum = (count(group, field) for field in ("replicas", "minReplicas", "maxReplicas"))
+    return min(max(wish, minimum), maximum) if "maxReplicas" in group else max(wish, minimum)
+
+
+def _missing(live: Object, group: Object, missing: int) -> NodeState:
+    """One for all pods of a group that are not there."""
+    wish, clamped = count(group, "replicas"), _clamped(group)
+    failure = replica_failure(live)
+    if missing > 0 and failure:
+        return NodeState(
+            group["groupName"], failure.phase, created(live), failure.reason, f"{missing} of {clamped} pods: {failure.message}"
+        )
+    if clamped < wish:
+        advice = "; raise the group's autoscale.max" if "idleTimeoutSeconds" in group else ""
+        message = f"{wish} workers are wished for, but maxReplicas of the RayCluster holds them at {clamped}{advice}"
+        return NodeState(group["groupName"], NodePhase.STARTING, created(live), ClusterReason.WORKERS_NOT_READY, message)
+    return NodeState(group["groupName"], NodePhase.STARTING, created(live), None, f"KubeRay has not made {missing} of {clamped} pods yet")

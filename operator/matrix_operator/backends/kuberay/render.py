@@ -1,0 +1,105 @@
+"""From a MatrixCluster to its RayCluster and our Services, as dictionaries. Pure, with golden files.
+
+The head's `RAY_gcs_storage` lies on an emptyDir: Ray's state outlives the container, not the pod. With autoscaling KubeRay wants
+restartPolicy Never (it refuses anything else beside autoscaler v2), so there a dead GCS means a new head pod, and the models start again.
+"""
+
+from __future__ import annotations
+
+from matrix_crds.cluster import Allocation, MatrixCluster, MatrixClusterSpec, WorkerGroup
+from matrix_operator.backends.kuberay.names import (
+    ATTEMPT_ANNOTATION,
+    CLUSTER_LABEL,
+    DIRECTORY_PORT,
+    GATEWAY_PORT,
+    HEAD,
+    NODE_TYPE_LABEL,
+    QUEUE_LABEL,
+    RAY_API_VERSION,
+    STATE_PORT,
+    TEMPLATE_HASH_ANNOTATION,
+    Object,
+    directory_service,
+    gateway_service,
+    own_metadata,
+    ray_cluster_name,
+    ray_token_secret,
+)
+from matrix_operator.backends.kuberay.pods import container_security, head_template, worker_template
+from matrix_operator.backends.kuberay.ray_params import head_params, worker_params
+from matrix_operator.backends.kuberay.settings import KubeRaySettings
+from matrix_operator.backends.kuberay.sizes import idle_timeout, sizes
+from matrix_operator.backends.kuberay.template import autoscales, kubernetes_of
+
+
+def ray_cluster(cluster: MatrixCluster, settings: KubeRaySettings, allocation: Allocation) -> Object:
+    """The RayCluster as it is created. Raises FragmentProblem; see checks.py for what must hold before."""
+    return {
+        "apiVersion": RAY_API_VERSION,
+        "kind": "RayCluster",
+        "metadata": _metadata(cluster, allocation),
+        "spec": _spec(cluster, settings),
+    }
+
+
+def services(cluster: MatrixCluster) -> tuple[Object, ...]:
+    """Of the gateway, for users, and of the directory, for replicas and clients: both in front of the head."""
+    directory = {"state": STATE_PORT, "directory": DIRECTORY_PORT}
+    return (
+        _service(cluster, gateway_service(cluster), {"http": GATEWAY_PORT}),
+        # Replicas report from the first moment on: they are not to wait until the head's probes have noticed that it is up.
+        _service(cluster, directory_service(cluster), directory, publishNotReadyAddresses=True),
+    )
+
+
+def _metadata(cluster: MatrixCluster, allocation: Allocation) -> Object:
+    metadata = own_metadata(cluster, ray_cluster_name(cluster))
+    queue = kubernetes_of(cluster.spec).queue_name
+    return metadata | {
+        "labels": metadata["labels"] | ({QUEUE_LABEL: queue} if queue else {}),
+        "annotations": {TEMPLATE_HASH_ANNOTATION: allocation.template_hash, ATTEMPT_ANNOTATION: str(allocation.attempt)},
+    }
+
+
+def _spec(cluster: MatrixCluster, settings: KubeRaySettings) -> Object:
+    spec = cluster.spec
+    head: Object = {
+        "rayStartParams": head_params(spec.head.resources, works=not spec.worker_groups),
+        "template": head_template(cluster, settings),
+    }
+    rendered: Object = {
+        "rayVersion": spec.ray.version,
+        "authOptions": {"mode": "token", "secretName": ray_token_secret(cluster)},
+        "headGroupSpec": head,
+        "workerGroupSpecs": [_group(cluster, group, settings) for group in spec.worker_groups],
+    }
+    if kubernetes_of(spec).queue_name is None:  # else it is Kueue's
+        rendered["suspend"] = spec.suspend
+    if autoscales(spec):
+        rendered |= {"enableInTreeAutoscaling": True, "autoscalerOptions": autoscaler_options(spec)}
+    return rendered
+
+
+def autoscaler_options(spec: MatrixClusterSpec) -> Object:
+    """Those of a cluster with a group that autoscales."""
+    return {"version": "v2", "idleTimeoutSeconds": idle_timeout(sizes(spec)), "securityContext": container_security()}
+
+
+def _group(cluster: MatrixCluster, group: WorkerGroup, settings: KubeRaySettings) -> Object:
+    size = sizes(cluster.spec)[group.name]
+    return {
+        "groupName": group.name,
+        "replicas": size.replicas,
+        **size.limits(),
+        "rayStartParams": worker_params(group),
+        "template": worker_template(cluster, group, settings),
+    }
+
+
+def _service(cluster: MatrixCluster, name: str, ports: dict[str, int], **options: bool) -> Object:
+    spec: Object = {
+        "selector": {CLUSTER_LABEL: ray_cluster_name(cluster), NODE_TYPE_LABEL: HEAD},
+        "ports": [{"name": port, "port": number, "targetPort": number, "protocol": "TCP"} for port, number in ports.items()],
+        **options,
+    }
+    return {"apiVersion": "v1", "kind": "Service", "metadata": own_metadata(cluster, name), "spec": spec}

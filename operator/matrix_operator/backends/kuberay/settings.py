@@ -1,0 +1,35 @@
+"""What the site decides for all clusters, not the user: the operator reads it once at its start (chart values)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """How the machines with one type of accelerator are found."""
+
+    node_labels: Mapping[str, str]
+    """The pods' nodeSelector, such as {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}."""
+    resource: str | None = None
+    """What a pod asks for, such as nvidia.com/gpu; default: the site's `gpu_resource`."""
+
+
+@dataclass(frozen=True)
+class KubeRaySettings:
+    """Settings of the backend. A change never makes running nodes anew: only pods of clusters that are made later have it."""
+
+    image: str
+    """The image of all nodes whose manifest names none: the operator's own version of it."""
+    image_pull_policy: str = "IfNotPresent"
+    image_pull_secrets: tuple[str, ...] = ()
+    gpu_resource: str = "nvidia.com/gpu"
+    """What a pod with `gpu` asks for."""
+    accelerators: Mapping[str, Accelerator] = field(default_factory=lambda: MappingProxyType({}))
+    """By Ray's name of the type, such as H100."""
+    run_as_user: int = 1000
+    """The uid and gid of all processes in the pods: never root (Pod Security Standard "restricted")."""
+    drain_seconds: int = 120
+    """How long a worker that is deleted may finish requests."""

@@ -1,0 +1,95 @@
+"""What is mounted into the pods, and where. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from matrix_crds.cluster import MatrixCluster, ModelCache, PersistentVolumeClaim
+from matrix_operator.backends.kuberay.names import (
+    CLIENT_TOKEN,
+    CLIENT_TOKEN_KEY,
+    RAY_TOKEN,
+    RAY_TOKEN_KEY,
+    Object,
+    client_token_secret,
+    credentials_secret,
+    ray_token_secret,
+)
+
+SECRETS_DIRECTORY = "/var/run/matrix/secrets"
+"""Holds the files `ray-token` and `client-token`."""
+CREDENTIALS_DIRECTORY = "/var/run/matrix/credentials"
+"""A file for each key of the user's credentials; empty without such a Secret. The kubelet follows its changes, no restart needed."""
+GCS_DIRECTORY = "/var/lib/matrix/gcs"
+STORAGE_DIRECTORY = "/var/lib/matrix/storage"
+MODELS_DIRECTORY = "/var/lib/matrix/models"
+
+_SECRET_MODE = 0o440
+"""For the group of the pod (fsGroup): the processes are not root."""
+
+
+@dataclass(frozen=True)
+class Mounted:
+    """A volume and its place."""
+
+    volume: Object
+    mount: Object
+
+
+def worker_volumes(cluster: MatrixCluster) -> tuple[Mounted, ...]:
+    """What every node mounts."""
+    secrets = (
+        _mounted(_tokens(cluster), SECRETS_DIRECTORY, readOnly=True),
+        _mounted(_credentials(cluster), CREDENTIALS_DIRECTORY, readOnly=True),
+    )
+    return (*secrets, _model_cache(cluster.spec.model_cache), *_storage(cluster))
+
+
+def head_volumes(cluster: MatrixCluster) -> tuple[Mounted, ...]:
+    """What the head mounts: the tables of the GCS as well, so that a GCS that is started again in the same pod finds everything."""
+    return (*worker_volumes(cluster), _mounted({"name": "matrix-gcs", "emptyDir": {}}, GCS_DIRECTORY))
+
+
+def sub_path(claim: PersistentVolumeClaim) -> str:
+    """The directory in the volume as Kubernetes wants it: relative. "" is the root."""
+    return (claim.path or "").strip("/")
+
+
+def _tokens(cluster: MatrixCluster) -> Object:
+    sources = [
+        {"secret": {"name": ray_token_secret(cluster), "items": [{"key": RAY_TOKEN_KEY, "path": RAY_TOKEN}]}},
+        {"secret": {"name": client_token_secret(cluster), "items": [{"key": CLIENT_TOKEN_KEY, "path": CLIENT_TOKEN}]}},
+    ]
+    return {"name": "matrix-secrets", "projected": {"sources": sources, "defaultMode": _SECRET_MODE}}
+
+
+def _credentials(cluster: MatrixCluster) -> Object:
+    secret = {"secretName": credentials_secret(cluster), "optional": True, "defaultMode": _SECRET_MODE}
+    return {"name": "matrix-credentials", "secret": secret}
+
+
+def _model_cache(cache: ModelCache | None) -> Mounted:
+    name = "matrix-models"
+    if cache and cache.persistent_volume_claim:
+        return _claimed(name, cache.persistent_volume_claim, MODELS_DIRECTORY)
+    if cache and cache.host_path:
+        return _mounted({"name": name, "hostPath": {"path": cache.host_path.path, "type": "DirectoryOrCreate"}}, MODELS_DIRECTORY)
+    limit = cache.empty_dir.size_limit if cache and cache.empty_dir else None
+    return _mounted({"name": name, "emptyDir": {"sizeLimit": limit} if limit else {}}, MODELS_DIRECTORY)
+
+
+def _storage(cluster: MatrixCluster) -> tuple[Mounted, ...]:
+    storage = cluster.spec.storage
+    if storage is None or storage.persistent_volume_claim is None:
+        return ()
+    return (_claimed("matrix-storage", storage.persistent_volume_claim, STORAGE_DIRECTORY),)
+
+
+def _claimed(name: str, claim: PersistentVolumeClaim, path: str) -> Mounted:
+    volume = {"name": name, "persistentVolumeClaim": {"claimName": claim.claim_name}}
+    directory = sub_path(claim)
+    return _mounted(volume, path, **({"subPath": directory} if directory else {}))
+
+
+def _mounted(volume: Object, path: str, **options: object) -> Mounted:
+    return Mounted(volume, {"name": volume["name"], "mountPath": path, **options})
