@@ -63,10 +63,10 @@ def _merged(live: Object, size: Size, workers: list[WorkerPod], templates: Mappi
 
 
 def _scale_strategy(live: Object, size: Size, workers: list[WorkerPod]) -> Object:
-    """Nothing unless it changes: an empty list, an empty mapping and none at all are the same."""
+    """Nothing unless other pods are named: an empty list, an empty mapping and none at all are the same."""
     named: list[str] = at(live, "scaleStrategy", "workersToDelete") or []
     victims = named_victims((pod for pod in workers if pod.group == live["groupName"]), size.replicas, named)
-    return {"scaleStrategy": {"workersToDelete": victims}} if victims != named else {}
+    return {"scaleStrategy": {"workersToDelete": victims}} if set(victims) != set(named) else {}
 
 
 def _spec(live: Object, cluster: MatrixCluster, workers: list[WorkerPod], rendered: Object | None) -> Object:

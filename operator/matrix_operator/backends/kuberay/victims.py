@@ -42,12 +42,12 @@ def worker_pods(pods: Iterable[Object], idle: Collection[str] = ()) -> tuple[Wor
 
 
 def named_victims(pods: Iterable[WorkerPod], wanted: int, named: Collection[str]) -> list[str]:
-    """The list to write for a group of `wanted` workers whose list is `named` now: first those that are ending already, then the
-    surplus in the order in which they are missed least."""
+    """The list to write, sorted, for a group of `wanted` workers whose list is `named` now: those of it that are ending already, and the
+    surplus of the others, of which those go that are missed least."""
     pods = list(pods)
-    ending = sorted(pod.name for pod in pods if pod.ending and pod.name in named)
+    ending = [pod.name for pod in pods if pod.ending and pod.name in named]
     staying = sorted((pod for pod in pods if not pod.ending), key=lambda pod: _worth(pod, named))
-    return ending + [pod.name for pod in staying[: max(len(staying) - wanted, 0)]]
+    return sorted(ending + [pod.name for pod in staying[: max(len(staying) - wanted, 0)]])
 
 
 def _worth(pod: WorkerPod, named: Collection[str]) -> tuple[bool, bool, bool, float, str]:
