@@ -1,0 +1,39 @@
+"""Where things are found, and that nothing of this package needs a Kubernetes library."""
+
+from __future__ import annotations
+
+import pkgutil
+import subprocess
+import sys
+
+from matrix_operator.backends import kuberay
+from matrix_operator.backends.kuberay.layout import address_inside, layout
+from matrix_operator.backends.kuberay.names import client_token_secret
+from matrix_operator.backends.kuberay.render import services
+from tests.unit.kuberay.builders import cluster
+
+MODULES = [f"{kuberay.__name__}.{module.name}" for module in pkgutil.iter_modules(kuberay.__path__)]
+
+
+def test_the_layout_leads_to_our_services() -> None:
+    of = cluster()
+    ports = {service["metadata"]["name"]: {port["name"]: port["port"] for port in service["spec"]["ports"]} for service in services(of)}
+    found, address = layout(of), address_inside(of, "ray", "client")
+    assert ports == {
+        "lab-gateway": {"http": found.gateway_port},
+        "lab-directory": {"state": found.state_port, "directory": found.directory_port},
+    }
+    assert address.state_url == found.state_url == f"http://lab-directory.team.svc:{found.state_port}"
+    assert address.directory_address == f"lab-directory.team.svc:{found.directory_port}"
+    assert address.gateway_url == f"http://lab-gateway.team.svc:{found.gateway_port}"
+    assert address.dashboard_url == "http://lab-head-svc.team.svc:8265"
+
+
+def test_the_status_of_a_cluster_names_the_secret_of_the_client_token() -> None:
+    assert client_token_secret(cluster()) == "lab-client-token"
+
+
+def test_no_module_of_it_loads_a_kubernetes_library() -> None:
+    code = f"import importlib, sys\nfor name in {MODULES!r}: importlib.import_module(name)\nprint(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout.split()
+    assert not {"lightkube", "kubernetes", "kopf", "ray"} & set(loaded)
