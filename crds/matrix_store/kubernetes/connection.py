@@ -39,7 +39,7 @@ class Connection:
 def connect(context: str | None = None, kubeconfig: Path | None = None) -> Connection:
     """Opens nothing yet. `kubeconfig`: default $KUBECONFIG, else ~/.kube/config, else the service account of the pod that this runs in.
     `context`: default the file's current one. Raises Unavailable when there is no such file or context, or it can't be used."""
-    config = _config(context, kubeconfig)
+    config = configured(context, kubeconfig)
     timeout = httpx2.Timeout(REQUEST_SECONDS, connect=CONNECT_SECONDS)
     try:
         http = _client(config, ConnectionParams(timeout=timeout))
@@ -54,7 +54,8 @@ def _client(config: SingleConfig, params: ConnectionParams) -> httpx2.AsyncClien
     return client  # type: ignore[no-any-return]
 
 
-def _config(context: str | None, kubeconfig: Path | None) -> SingleConfig:
+def configured(context: str | None = None, kubeconfig: Path | None = None) -> SingleConfig:
+    """What is known of the cluster before anything is asked of it. Raises Unavailable."""
     path = kubeconfig or _default_file()
     if path is None:
         if SERVICE_ACCOUNT.exists():

@@ -34,7 +34,7 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
     """etcd, API server, controller manager and scheduler, with our CRDs and, where they are at hand, KubeRay's."""
     plane = ControlPlane(tmp_path_factory.mktemp("lab") / "plane", crds=[*OUR_CRDS, *KUBERAY_CRDS], scheduler=True)
     try:
-        plane.__enter__()
+        build.ensure()
     except GoMissing as error:
         pytest.skip(str(error))
     with plane:
