@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
@@ -23,14 +23,39 @@ from matrix_crds.rules import Immutable, Rule
 Name = Annotated[str, Field(pattern=patterns.NAME.regex, max_length=40)]
 """A DNS-1035 label of at most 40 characters, so that names derived from it still fit into 63."""
 Namespace = Annotated[str, Field(pattern=patterns.NAMESPACE.regex, max_length=63)]
-LabelKey = Annotated[str, Field(pattern=patterns.LABEL_KEY.regex, max_length=317)]
+_DOMAIN_LENGTH = 253
+_ANNOTATION_BYTES = 256 * 1024
+
+
+def _with_a_short_domain(key: str) -> str:
+    if len(key.rpartition("/")[0]) > _DOMAIN_LENGTH:
+        raise PydanticCustomError("domain_too_long", "{words}", {"words": f"must have at most {_DOMAIN_LENGTH} characters before its '/'"})
+    return key
+
+
+def _not_too_large(annotations: dict[str, str]) -> dict[str, str]:
+    size = sum(len(text.encode()) for entry in annotations.items() for text in entry)
+    if size > _ANNOTATION_BYTES:
+        words = f"must have at most {_ANNOTATION_BYTES // 1024} KiB in all, has {size} bytes"
+        raise PydanticCustomError("annotations_too_large", "{words}", {"words": words})
+    return annotations
+
+
+LabelKey = Annotated[str, Field(pattern=patterns.LABEL_KEY.regex), AfterValidator(_with_a_short_domain)]
 LabelValue = Annotated[str, Field(pattern=patterns.LABEL_VALUE.regex, max_length=63)]
-AnnotationValue = Annotated[str, Field(max_length=262_144)]
+AnnotationKey = Annotated[str, Field(pattern=patterns.ANNOTATION_KEY.regex), AfterValidator(_with_a_short_domain)]
+Annotations = Annotated[dict[AnnotationKey, str], AfterValidator(_not_too_large)]
 
 
 def list_map(key: str) -> dict[str, Any]:
     """JSON schema extras of a list whose entries are told apart by `key`, so that several writers can each own some."""
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
+
+
+def keys_like(pattern: patterns.Pattern, length: int) -> dict[str, Any]:
+    """JSON schema extras of a mapping with keys of that form: an API server's schema says nothing of keys, so a rule does."""
+    rule = f"self.all(key, key.size() <= {length} && key.matches('{pattern.regex}'))"
+    return {"x-kubernetes-validations": [{"rule": rule, "message": f"a key must be at most {length} {pattern.words}"}]}
 
 
 class Model(BaseModel):
@@ -61,15 +86,15 @@ class LenientModel(Model):
 
 
 class ObjectMeta(LenientModel):
-    """metav1.ObjectMeta, as far as we use it. Everything below `annotations` is set by the store."""
+    """metav1.ObjectMeta, as far as we use it, with an API server's bounds. Everything below `annotations` is set by the store."""
 
     name: Name
     """The object's name, unique among its kind in the namespace."""
     namespace: Namespace = DEFAULT_NAMESPACE
     """The namespace that it lives in; references are to the same one."""
-    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=64)
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     """Short words of the user's own, to find objects by."""
-    annotations: dict[LabelKey, AnnotationValue] = Field(default_factory=dict, max_length=64)
+    annotations: Annotations = Field(default_factory=dict)
     """Anything that the user wants to keep with the object."""
     uid: str = ""
     """Tells the object from any other that ever had its name. Set by the store, as is everything below."""

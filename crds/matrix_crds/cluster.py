@@ -7,18 +7,20 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from matrix_crds import patterns
-from matrix_crds.base import LenientModel, Model, Name, Resource, Status, list_map
+from matrix_crds.base import LenientModel, Model, Name, Resource, Status, keys_like, list_map
 from matrix_crds.constants import RAY_VERSION
 from matrix_crds.quantity import Cpu, Memory
 from matrix_crds.reasons import Documented
 from matrix_crds.rules import Immutable, Rule, exactly_one, ordered, unique_names
+from matrix_crds.times import Time
 
 ShortText = Annotated[str, Field(min_length=1, max_length=253)]
 ObjectName = Annotated[str, Field(pattern=patterns.OBJECT_NAME.regex, max_length=253)]
-ResourceName = Annotated[str, Field(pattern=patterns.RESOURCE_NAME.regex, max_length=63)]
+RESOURCE_NAME_LENGTH = 63
+ResourceName = Annotated[str, Field(pattern=patterns.RESOURCE_NAME.regex, max_length=RESOURCE_NAME_LENGTH)]
 Amount = Annotated[float, Field(ge=0, le=1_000_000)]
 TEMPLATE_BYTES = 64 * 1024
 """The largest `kubernetes.template`, as JSON."""
@@ -182,7 +184,9 @@ class WorkerGroup(Model):
     """What each worker gets."""
     accelerator: Annotated[str, Field(pattern=patterns.ACCELERATOR.regex, max_length=63)] | None = None
     """Ray's accelerator type, such as H100."""
-    ray_resources: dict[ResourceName, Amount] = Field(default_factory=dict, max_length=16)
+    ray_resources: dict[ResourceName, Amount] = Field(
+        default_factory=dict, max_length=16, json_schema_extra=keys_like(patterns.RESOURCE_NAME, RESOURCE_NAME_LENGTH)
+    )
     """Further resources that each worker offers to Ray's scheduler."""
     kubernetes: WorkerGroupKubernetes | None = None
     """What only Kubernetes knows; not used elsewhere."""
@@ -253,7 +257,7 @@ class UpgradePolicy(Model):
 
     type: UpgradeType = UpgradeType.NEVER
     """Never: the change waits (UpToDate=False) until it is rolled on request. Recreate: the cluster is made anew."""
-    restarted_at: Annotated[AwareDatetime, Field(examples=["2026-01-31T12:00:00Z"])] | None = None
+    restarted_at: Time | None = Field(default=None, examples=[patterns.TIME.example])
     """Another time than before makes the cluster anew once, whatever the type, and takes a change that waits; set by
     `matrix rollout restart`."""
 

@@ -6,13 +6,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from matrix_crds import patterns
 from matrix_crds.base import LenientModel, LocalReference, Model, Name, Resource, Status, list_map
 from matrix_crds.cluster import ObjectName, Resources
 from matrix_crds.reasons import Documented
 from matrix_crds.rules import Immutable, Rule, exactly_one, ordered, unique_names
+from matrix_crds.times import Time
 
 Source = Annotated[str, Field(pattern=patterns.MODEL_SOURCE.regex, max_length=1024)]
 """hf://org/name[@revision] | file:///directory | package://import_name/path (a model inside an installed package)."""
@@ -179,7 +180,7 @@ class Rollout(Model):
 
     surge_percent: Annotated[int, Field(ge=0, le=100)] = 0
     """100: the new replica comes up beside the old one. 0: drain, then load (no second set of GPUs)."""
-    restarted_at: Annotated[AwareDatetime, Field(examples=["2026-01-31T12:00:00Z"])] | None = None
+    restarted_at: Time | None = Field(default=None, examples=[patterns.TIME.example])
     """Another time than before starts all replicas anew, one after the other; set by `matrix rollout restart`."""
 
 

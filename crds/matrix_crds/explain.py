@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from typing import Any
 
 from pydantic import ValidationError
@@ -69,7 +69,7 @@ def _choice(context: dict[str, Any], given: object) -> str:
 
 
 def _entries(context: dict[str, Any], given: object) -> str:
-    return f"must have at most {context['max_length']} entries, has {context['actual_length']}"
+    return f"must have at most {context['max_length']} entries, has {len(given) if isinstance(given, Sized) else context['actual_length']}"
 
 
 def _characters(context: dict[str, Any], given: object) -> str:
@@ -98,6 +98,9 @@ _WORDS: dict[str, Callable[[dict[str, Any], object], str]] = {
     "datetime_type": _got("must be a time such as 2026-01-31T12:00:00Z"),
     "timezone_aware": _got("must be a time with its zone, such as 2026-01-31T12:00:00Z"),
     "datetime_parsing": _got("must be a time such as 2026-01-31T12:00:00Z"),
+    "time_form": lambda context, given: f"{context['words']}, got {describe(given)}",
+    "domain_too_long": lambda context, given: str(context["words"]),
+    "annotations_too_large": lambda context, given: str(context["words"]),
     "datetime_from_date_parsing": _got("must be a time such as 2026-01-31T12:00:00Z"),
 }
 """What pydantic's error types (https://docs.pydantic.dev/latest/errors/validation_errors/) are called here."""

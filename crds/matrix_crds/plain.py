@@ -19,7 +19,8 @@ _NO_TEXT = re.compile(r"[-+0-9.eE]*|true|false|null", re.IGNORECASE)
 
 
 def plain(raw: object) -> Any:
-    """A deep copy of JSON types only. A key without a value (null) is as good as absent and is left out. Raises ManifestError."""
+    """A deep copy of JSON types only. A key without a value (null) is as good as absent and is left out; 3.0 is 3, as for
+    an API server. Raises ManifestError."""
     problems: list[Problem] = []
     data = _copy(raw, (), problems)
     if problems:
@@ -53,6 +54,8 @@ def _copy(value: object, location: Location, problems: list[Problem]) -> Any:
     fault = _fault(value)
     if fault:
         problems.append(Problem(location, fault))
+    if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_INTEGER:
+        return int(value)
     # An enum member from Python code is its text.
     return str(value) if isinstance(value, str) else value
 

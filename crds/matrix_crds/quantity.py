@@ -27,9 +27,9 @@ _SUFFIX: dict[str, Decimal] = {
 _PARTS = re.compile(r"([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
 
 
-def _int_or_string(minimum: int) -> dict[str, Any]:
-    """JSON schema extras. The pattern holds for text, `minimum` for numbers: together they say the same."""
-    return {"x-kubernetes-int-or-string": True, "minimum": minimum}
+def _int_or_string(**bounds: int) -> dict[str, Any]:
+    """JSON schema extras. The pattern holds for text, `minimum` and `maximum` for numbers: together they say the same."""
+    return {"x-kubernetes-int-or-string": True} | bounds
 
 
 def _as_text(value: object) -> object:
@@ -40,12 +40,14 @@ def _as_text(value: object) -> object:
 
 
 Cpu = Annotated[
-    str, Field(pattern=patterns.CPU.regex, min_length=1, max_length=20, json_schema_extra=_int_or_string(0)), BeforeValidator(_as_text)
+    str,
+    Field(pattern=patterns.CPU.regex, min_length=1, max_length=20, json_schema_extra=_int_or_string(minimum=0)),
+    BeforeValidator(_as_text),
 ]
 """Cores: 4, "0.5", "500m"."""
 Memory = Annotated[
     str,
-    Field(pattern=patterns.MEMORY.regex, min_length=1, max_length=20, json_schema_extra=_int_or_string(1_000_000)),
+    Field(pattern=patterns.MEMORY.regex, min_length=1, max_length=20, json_schema_extra=_int_or_string(minimum=10**6, maximum=10**15 - 1)),
     BeforeValidator(_as_text),
 ]
 """Bytes, nearly always with a suffix: "8Gi". `memory: 8` (eight bytes) is always a mistake and is refused."""

@@ -15,6 +15,7 @@ from pydantic_core import core_schema
 
 from matrix_crds.base import Model
 from matrix_crds.docstrings import field_docs
+from matrix_crds.patterns import ANY_TEXT
 from matrix_crds.rules import Immutable, Rule
 from matrix_crds.tree import as_model
 
@@ -32,6 +33,7 @@ _DROPPED = ("$defs", "title", "examples", "additionalProperties", "propertyNames
 def root_schema(model: type[Model]) -> Schema:
     """openAPIV3Schema of a kind."""
     spec, status = (structural(_model_of(model.model_fields[part])) for part in ("spec", "status"))
+    _refuse_nul(spec)
     root: Schema = {
         "type": "object",
         "description": one_line(model.__doc__ or ""),
@@ -172,6 +174,14 @@ def _bounded(node: Schema) -> Schema:
         inner.pop("default", None)  # a status is written by one hand, whole
         _bounded(inner)
     return node
+
+
+def _refuse_nul(node: Schema) -> None:
+    """In every text of a spec, as we do (matrix_crds.plain): no program takes it in an argument, a path or a name."""
+    if node.get("type") == "string" and "enum" not in node:
+        node.setdefault("pattern", ANY_TEXT.regex)
+    for inner in (*node.get("properties", {}).values(), *([node["items"]] if "items" in node else ())):
+        _refuse_nul(inner)
 
 
 def one_line(text: str) -> str:

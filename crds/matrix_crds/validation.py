@@ -10,10 +10,11 @@ from pydantic import ValidationError
 
 from matrix_crds.base import Model, Resource
 from matrix_crds.constants import API_VERSION
-from matrix_crds.errors import ManifestError, Problem, UnknownKind
+from matrix_crds.errors import Location, ManifestError, Problem, UnknownKind
 from matrix_crds.explain import explain, unknown_field
 from matrix_crds.plain import describe, plain
 from matrix_crds.registry import KindInfo, by_kind
+from matrix_crds.tree import as_model, step, wire_fields
 
 if TYPE_CHECKING:
     Raw = dict[str, Any]
@@ -22,6 +23,7 @@ USER_METADATA = ("name", "namespace", "labels", "annotations")
 """What a manifest sets."""
 SERVER_METADATA = (
     "uid",
+    "generateName",
     "generation",
     "resourceVersion",
     "creationTimestamp",
@@ -52,7 +54,7 @@ def validate(raw: Raw, old: Resource | None = None) -> Resource:
     """A manifest that someone wants to apply, over the object of that name if there is one. Raises ManifestError with all problems."""
     data = plain(raw)
     info = _kind(data)
-    problems = list(_unknown_metadata(data))
+    problems = [*_unknown_metadata(raw), *_unknown_without_value(raw, info.model)]
     try:
         resource = _typed(_user_part(data), info)
     except ManifestError as error:
@@ -125,3 +127,15 @@ def _unknown_metadata(data: Raw) -> Iterator[Problem]:
         if key not in USER_METADATA and key not in SERVER_METADATA:
             location = ("metadata", key)
             yield Problem(location, unknown_field(location, list(USER_METADATA)))
+
+
+def _unknown_without_value(raw: object, annotation: Any, location: Location = ()) -> Iterator[Problem]:
+    """Fields that do not exist and have no value: `plain` has left them out, an API server refuses them."""
+    model = as_model(annotation)
+    if model is not None and model.model_config.get("extra") != "forbid":
+        return
+    for key, inner in raw.items() if isinstance(raw, dict) else enumerate(raw) if isinstance(raw, (list, tuple)) else ():
+        place = (*location, key)
+        if inner is None and model is not None and key not in wire_fields(model):
+            yield Problem(place, unknown_field(place, list(wire_fields(model))))
+        yield from _unknown_without_value(inner, step(annotation, key), place)

@@ -45,5 +45,12 @@ def test_what_the_schema_lets_through_has_a_value(text: str) -> None:
 
 
 @pytest.mark.parametrize("pattern", patterns.BY_REGEX.values(), ids=lambda pattern: pattern.regex)
+def test_a_pattern_has_nothing_that_its_readers_take_differently(pattern: patterns.Pattern) -> None:
+    """Classes such as \\s are of Unicode for Rust and Python, of ASCII for RE2; (? and \\u begin what one of them lacks."""
+    assert not re.search(r"\\[swdbSWDBpPu]|\(\?", pattern.regex)
+    assert pattern.regex.startswith("^") and pattern.regex.endswith("$")
+
+
+@pytest.mark.parametrize("pattern", patterns.BY_REGEX.values(), ids=lambda pattern: pattern.regex)
 def test_the_example_of_a_pattern_fits_it(pattern: patterns.Pattern) -> None:
     assert re.search(pattern.regex, pattern.example)

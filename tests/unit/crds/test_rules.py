@@ -77,6 +77,7 @@ REFUSED_CLUSTERS = [
         "must be a whole number, got the text '3'",
     ),
     ("type", {"workerGroups": [{"name": "a", "replicas": 1.5}]}, "spec.workerGroups[0].replicas", "must be a whole number, got 1.5"),
+    ("type", {"workerGroups": [{"name": "a", "replicas": 1e30}]}, "spec.workerGroups[0].replicas", "must be a whole number, got 1e+30"),
     ("type", {"workerGroups": [{"name": "a", "replicas": True}]}, "spec.workerGroups[0].replicas", "must be a whole number, got true"),
     ("type", {"workerGroups": {"a": {}}}, "spec.workerGroups", "must be a list, got a mapping"),
     ("type", {"workerGroups": ["gpu"]}, "spec.workerGroups[0]", "must be a mapping of fields, got 'gpu'"),
@@ -91,6 +92,12 @@ REFUSED_CLUSTERS = [
         "must be a mapping",
     ),
     (
+        "bound",
+        {"workerGroups": [{"name": "a", "rayResources": {f"r{i}": 1 for i in range(17)}}]},
+        "spec.workerGroups[0].rayResources",
+        "must have at most 16 entries, has 17",
+    ),
+    (
         "key",
         {"workerGroups": [{"name": "a", "rayResources": {"0 x": 1}}]},
         'spec.workerGroups[0].rayResources["0 x"]',
@@ -98,8 +105,10 @@ REFUSED_CLUSTERS = [
     ),
     ("pattern", {"workerGroups": [{"name": "GPU"}]}, "spec.workerGroups[0].name", "lower-case letters, digits and '-'"),
     ("pattern", {"storage": {"uri": "bucket/lab"}}, "spec.storage.uri", "s3://"),
+    ("pattern", {"storage": {"uri": "s3://a\xa0b"}}, "spec.storage.uri", "s3://"),
     ("pattern", {"modelCache": {"hostPath": {"path": "models"}}}, "spec.modelCache.hostPath.path", "begins with '/'"),
     ("quantity", {"head": {"resources": {"memory": 8}}}, "spec.head.resources.memory", "a size with a suffix"),
+    ("quantity", {"head": {"resources": {"memory": 10**15}}}, "spec.head.resources.memory", "or 7 to 15 digits of plain bytes"),
     ("quantity", {"head": {"resources": {"memory": "500m"}}}, "spec.head.resources.memory", "a size with a suffix"),
     ("quantity", {"head": {"resources": {"memory": "8 GB"}}}, "spec.head.resources.memory", "a size with a suffix"),
     ("quantity", {"head": {"resources": {"cpu": "8Gi"}}}, "spec.head.resources.cpu", "a number of cores"),
@@ -116,6 +125,8 @@ REFUSED_CLUSTERS = [
     ),
     ("missing", {"backend": {"slurm": {}}}, "spec.backend.slurm.site", "is missing"),
     ("unknown", {"worker_groups": []}, "spec.worker_groups", "is not a field of spec; did you mean workerGroups?"),
+    ("unknown", {"worker_groups": None}, "spec.worker_groups", "is not a field of spec; did you mean workerGroups?"),
+    ("unknown", {"workerGroups": [{"name": "a", "replica": None}]}, "spec.workerGroups[0].replica", "did you mean replicas?"),
     ("unknown", {"backend": {"docker": {}}}, "spec.backend.docker", "its fields are local, kubernetes, slurm"),
     ("unknown", {"backend": {"local": {"image": "x"}}}, "spec.backend.local.image", "it has no fields"),
     ("unknown", {"workerGroups": [{"name": "a", "autoScale": {}}]}, "spec.workerGroups[0].autoScale", "did you mean autoscale?"),
@@ -161,6 +172,9 @@ ACCEPTED_CLUSTERS: list[dict[str, Any]] = [
     {"backend": None, "workerGroups": None},
     {"head": {"resources": {"cpu": 4, "memory": 8589934592}}},
     {"head": {"resources": {"cpu": "0.5", "memory": "1.5Gi"}}},
+    {"head": {"resources": {"cpu": 4.0, "memory": 10**15 - 1}}},
+    {"workerGroups": [{"name": "a", "replicas": 3.0, "autoscale": None, "kubernetes": {"template": {"spec": None, "x": 1}}}]},
+    {"storage": {"uri": "s3://bucket/größe"}},
     {"workerGroups": [{"name": "a", "rayResources": {"slots": 0.5}, "kubernetes": {"template": {"spec": {"nodeSelector": {"a": "b"}}}}}]},
 ]
 ACCEPTED_DEPLOYMENTS: list[dict[str, Any]] = [
@@ -248,6 +262,19 @@ def test_several_problems_come_at_once() -> None:
         ({}, "metadata.name", "is missing"),
         ({"name": "lab", "namespace": "A"}, "metadata.namespace", "lower-case"),
         ({"name": "lab", "lables": {}}, "metadata.lables", "did you mean labels?"),
+        ({"name": "lab", "lables": None}, "metadata.lables", "did you mean labels?"),
+        ({"name": "lab", "labels": {"a..b/c": "d"}}, 'metadata.labels["a..b/c"]', "is a key that can't be used"),
+        ({"name": "lab", "labels": {"A.b/c": "d"}}, 'metadata.labels["A.b/c"]', "is a key that can't be used"),
+        (
+            {"name": "lab", "labels": {f"{'x' * 254}/a": "d"}},
+            f'metadata.labels["{"x" * 77}..."]',
+            "must have at most 253 characters before its '/'",
+        ),
+        (
+            {"name": "lab", "annotations": {"a": "ü" * 100_000, "b": "x" * 62_143}},
+            "metadata.annotations",
+            "must have at most 256 KiB in all, has 262145 bytes",
+        ),
         ({"name": "lab", "labels": {"a": 1}}, "metadata.labels.a", "put it in quotes"),
         ({"name": "lab", "labels": {"-a": "b"}}, 'metadata.labels["-a"]', "is a key that can't be used"),
         ({"name": "lab", "labels": {"a": "b c"}}, "metadata.labels.a", "letters, digits"),
@@ -262,6 +289,22 @@ def test_metadata_is_checked(metadata: Any, path: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "metadata",
+    [
+        {"labels": {f"a{i}": "b" for i in range(200)}},
+        {"annotations": {f"a{i}": "b" for i in range(200)}},
+        {"annotations": {"Example.org/Owner": "ü\n"}},
+        {"annotations": {"a": "x" * (256 * 1024 - 1)}},
+        {"labels": {f"{'x' * 253}/a": ""}},
+        {"generateName": "lab-"},
+    ],
+    ids=lambda metadata: next(iter(metadata)),
+)
+def test_metadata_may_be_what_an_api_server_takes(metadata: Any) -> None:
+    validate(CLUSTER | {"metadata": {"name": "lab"} | metadata})
+
+
+@pytest.mark.parametrize(
     ("raw", "path", "words"),
     [
         ([], "", "must be a mapping with apiVersion, kind, metadata and spec, got a list"),
@@ -273,6 +316,7 @@ def test_metadata_is_checked(metadata: Any, path: str, words: str) -> None:
         (CLUSTER | {"kind": "ModelDeploymnet"}, "kind", "did you mean ModelDeployment?"),
         (CLUSTER | {"kind": "Pod"}, "kind", "the kinds are MatrixCluster, ModelDeployment"),
         (CLUSTER | {"kind": 3}, "kind", "must be text, got 3"),
+        (CLUSTER | {"spce": None}, "spce", "is not a field of the manifest; did you mean spec?"),
         (CLUSTER | {"spce": {}}, "spce", "is not a field of the manifest; did you mean spec?"),
         (CLUSTER | {"metadata": []}, "metadata", "must be a mapping of fields, got a list"),
         ({"apiVersion": "matrix.dev/v1alpha1", "kind": "MatrixCluster"}, "metadata", "is missing"),

@@ -79,11 +79,28 @@ def test_every_spec_integer_and_number_has_both_bounds(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ROOTS)
+def test_no_text_of_a_spec_may_hold_a_nul(kind: str) -> None:
+    for path, node in nodes(ROOTS[kind]["properties"]["spec"], "spec"):
+        if (node.get("type") == "string" and "enum" not in node) or node.get("x-kubernetes-int-or-string"):
+            assert not any(re.search(node["pattern"], text) for text in ("a\0", "/a\0", "hf://a/b\0", "s3://a\0")), path
+
+
+@pytest.mark.parametrize("kind", ROOTS)
+def test_keys_have_a_rule_where_they_have_a_form(kind: str) -> None:
+    """A structural schema has no words for keys."""
+    for path, node in nodes(ROOTS[kind]["properties"]["spec"], "spec"):
+        if "additionalProperties" in node:
+            (rule,) = node["x-kubernetes-validations"]
+            assert rule["rule"].startswith("self.all(key, key.size() <= 63 && key.matches('^["), path
+
+
+@pytest.mark.parametrize("kind", ROOTS)
 def test_rules_stand_where_their_fields_are(kind: str) -> None:
     for path, node in nodes(ROOTS[kind]["properties"]["spec"], "spec"):
         for rule in node.get("x-kubernetes-validations", ()):
-            used = set(re.findall(r"(?:self|oldSelf)\.([A-Za-z]+)", rule["rule"]))
-            assert used and used <= set(node["properties"]), (path, rule["rule"])
+            used = set(re.findall(r"(?:self|oldSelf)\.([A-Za-z]+)\b(?!\()", rule["rule"]))
+            assert used <= set(node.get("properties", {})), (path, rule["rule"])
+            assert used or re.search(r"\bself\b", rule["rule"]), (path, rule["rule"])
             assert "\n" not in rule["message"] and len(rule["message"]) < 2048
             if "fieldPath" in rule:
                 assert rule["fieldPath"].removeprefix(".").split(".")[0] in node["properties"]
