@@ -69,7 +69,7 @@ def pod(
     """A head's pod, or a worker's with `group`; `fields` replaces parts of its status."""
     labels = {"ray.io/cluster": "lab", "ray.io/node-type": "worker" if group else "head", "ray.io/group": group or "headgroup"}
     begun = after(made + 1 if started is None else started)
-    running = {"name": "ray", "ready": ready, "restartCount": 0, "state": {"running": {"startedAt": begun}}}
+    running = {"name": "ray-worker" if group else "ray-head", "ready": ready, "restartCount": 0, "state": {"running": {"startedAt": begun}}}
     conditions = [
         condition("PodScheduled"),
         condition("ContainersReady", str(ready), "" if ready else "ContainersNotReady"),

@@ -110,6 +110,8 @@ def test_a_worker_that_holds_to_a_former_head_is_not_running_whatever_is_counted
     soon = seen(workers(), *pods, now=START + timedelta(seconds=343))
     assert [(state.name, state.phase) for state in soon.workers] == [("w-a", NodePhase.RECOVERING), ("w-b", NodePhase.RUNNING)]
     assert "former head" in soon.workers[0].message
+    pods[2]["status"]["containerStatuses"].append({"name": "sidecar", "state": {"running": {"startedAt": after(1)}}})
+    assert seen(workers(), *pods, now=START + timedelta(seconds=343)).workers == soon.workers
     late = seen(workers(), *pods, now=START + timedelta(seconds=421))
     assert {state.phase for state in late.workers} == {NodePhase.RUNNING}
 

@@ -15,6 +15,7 @@ from matrix_operator.backends.kuberay.conditions import head_without_pod, once_r
 from matrix_operator.backends.kuberay.containers import Finding
 from matrix_operator.backends.kuberay.names import ATTEMPT_ANNOTATION, HEAD, TEMPLATE_HASH_ANNOTATION, Object, is_ours, ray_cluster_name
 from matrix_operator.backends.kuberay.pod_state import node_state
+from matrix_operator.backends.kuberay.pods import WORKER_CONTAINER
 from matrix_operator.backends.kuberay.reading import annotation, at, count, created, group_of, heads, is_ending, items, moment, workers
 from matrix_operator.backends.kuberay.rejection import rejection
 from matrix_operator.backends.kuberay.sight import Sight, listed
@@ -130,7 +131,7 @@ def _group(live: Object, group: Object, sight: Sight, now: datetime) -> list[Nod
 
 def _worker(live: Object, pod: Object, head: Object | None, now: datetime) -> NodeState:
     state = node_state(pod, was_ready=once_ready(live), now=now)
-    started = min((time for time in map(_started, items(pod, "status", "containerStatuses")) if time), default=None)
+    started = next((_started(status) for status in items(pod, "status", "containerStatuses") if status["name"] == WORKER_CONTAINER), None)
     if state.phase is not NodePhase.RUNNING or head is None or started is None:
         return state
     if started >= created(head) or now - created(head) > LYING:
