@@ -45,7 +45,8 @@ class Snapshot:
     """Everything that the chain may speak of."""
 
     objects: Mapping[ObjectKey, StoredObject]
-    controller: Controller
+    controller: Controller | None
+    """None where it is not known from here whether one runs."""
     orphans: Sequence[OrphanedRay] = ()
 
 
@@ -68,7 +69,8 @@ def explain(key: ObjectKey, snapshot: Snapshot) -> tuple[Link, ...]:
     chain = tuple(_missing(key, snapshot) if stored is None else _object(stored, snapshot))
     settled = all(link.healthy for link in chain)
     managed = any(other.kind == "MatrixCluster" for other in snapshot.objects) or not settled
-    controller = _controller(snapshot.controller, settled=settled) if stored is not None and managed else ()
+    known = snapshot.controller if stored is not None and managed else None
+    controller = _controller(known, settled=settled) if known is not None else ()
     return (*chain, *controller, *map(orphan_link, snapshot.orphans))
 
 

@@ -107,10 +107,12 @@ def _fitting(words: Iterable[str], incomplete: str) -> list[str]:
 
 
 def _stored(ctx: click.Context, kind: str, *, everywhere: bool = False) -> Sequence[StoredObject]:
-    from matrix_client.context import resolve_home
+    from matrix_client.context import LOCAL, resolve_home
     from matrix_store.database import Database
 
     settings = ctx.ensure_object(Settings)
+    if settings.context != LOCAL:  # a network is too slow for the Tab key
+        return ()
     path = resolve_home(settings.home).database
     with suppress(StoreError, OSError):
         if path.exists():

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from matrix_client.context import LOCAL, LocalContext, open_context
-from matrix_crds.constants import DEFAULT_NAMESPACE
+from matrix_client.context import LOCAL, Context, LocalContext, open_context
+from matrix_client.errors import UsageError
 
 T = TypeVar("T")
 SUMMARY = 200
@@ -21,13 +21,18 @@ SUMMARY = 200
 class Settings:
     """The common options as given."""
 
-    namespace: str = DEFAULT_NAMESPACE
+    given_namespace: str | None = None
     context: str = LOCAL
     home: str | None = None
     debug: bool = False
 
+    @property
+    def namespace(self) -> str:
+        """The one that was given, else the context's own."""
+        return self.given_namespace or open_context(self.context, self.home).default_namespace
+
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[LocalContext]:
+    async def open(self) -> AsyncIterator[Context]:
         """The context of the options, closed after the block."""
         context = open_context(self.context, self.home)
         try:
@@ -35,7 +40,7 @@ class Settings:
         finally:
             await context.close()
 
-    def run(self, work: Callable[[LocalContext], Coroutine[Any, Any, T]]) -> T:
+    def run(self, work: Callable[[Context], Coroutine[Any, Any, T]]) -> T:
         """Run a command's work on an open context."""
 
         async def session() -> T:
@@ -54,12 +59,25 @@ def _store(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
         setattr(settings, str(parameter.name), value)
 
 
+def local(context: Context, what: str) -> LocalContext:
+    """For what is there on this machine only. `what` begins a sentence. Raises UsageError."""
+    if not isinstance(context, LocalContext):
+        raise UsageError(f"{what} is there only in the context {LOCAL}")
+    return context
+
+
 def common_options() -> list[click.Parameter]:
     """Fresh copies of the common options."""
     place: dict[str, Any] = {"expose_value": False, "callback": _store}
     return [
-        click.Option(["-n", "--namespace"], metavar="NAME", shell_complete=_namespaces, help="The namespace (default: default).", **place),
-        click.Option(["--context"], metavar="NAME", help="Where the objects live (default: local).", **place),
+        click.Option(
+            ["-n", "--namespace", "given_namespace"],
+            metavar="NAME",
+            shell_complete=_namespaces,
+            help="The namespace (default: the context's own).",
+            **place,
+        ),
+        click.Option(["--context"], metavar="NAME", help="Where the objects live: local (default), kubernetes[/NAME].", **place),
         click.Option(
             ["--home"], metavar="DIR", type=click.Path(file_okay=False), help="The state directory (default: $MATRIX_HOME).", **place
         ),

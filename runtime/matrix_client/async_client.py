@@ -12,7 +12,6 @@ from matrix_client import goals
 from matrix_client.context import LOCAL, Context, open_context
 from matrix_client.wait import OnProgress, wait_for
 from matrix_crds import registry
-from matrix_crds.constants import DEFAULT_NAMESPACE
 from matrix_crds.keys import ObjectKey
 from matrix_store.port import Event
 
@@ -44,13 +43,15 @@ class AsyncMatrix:
         context: str | Context = LOCAL,
         *,
         home: str | Path | None = None,
-        namespace: str = DEFAULT_NAMESPACE,
+        namespace: str | None = None,
         on_wait: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`context`: "local", the state directory of this machine (`home`, default $MATRIX_HOME or ~/.local/state/matrix).
+        """`context`: "local", the state directory of this machine (`home`, default $MATRIX_HOME or ~/.local/state/matrix); or
+        "kubernetes", the cluster of the kubeconfig's current context ("kubernetes/NAME": of another one). `namespace`: default the
+        context's own.
         `on_wait` is told about once a second what a request waits for, in words, while no replica is there to take it."""
         self.context: Context = open_context(context, home) if isinstance(context, str) else context
-        self.namespace = namespace
+        self.namespace = self.context.default_namespace if namespace is None else namespace
         self._on_wait = on_wait
         self._inference: Requests | None = None
 

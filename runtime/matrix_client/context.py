@@ -1,4 +1,8 @@
-"""Where the objects live and who works on them. `local`: the SQLite store of the state directory and its controller process."""
+"""Where the objects live and who works on them.
+
+`local`: the SQLite store of the state directory and its controller process. `kubernetes`, or `kubernetes/NAME` for a context of the
+kubeconfig that is not the current one: the API server of a cluster (kubernetes_context.py).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from matrix_client.errors import NotReady, UsageError
+from matrix_crds.constants import DEFAULT_NAMESPACE
 from matrix_store.port import Store, StoredObject
 
 if TYPE_CHECKING:
@@ -16,10 +21,16 @@ if TYPE_CHECKING:
     from matrix_store.home import Home
 
 LOCAL = "local"
+KUBERNETES = "kubernetes"
 
 
 class Context(Protocol):
     """What a client needs of the place it talks to."""
+
+    @property
+    def default_namespace(self) -> str:
+        """The namespace that is meant when none is named. Raises Unavailable when the place is not configured."""
+        ...
 
     async def store(self) -> Store:
         """The store, opened on first use."""
@@ -54,6 +65,10 @@ class LocalContext:
     def __init__(self, home: Home) -> None:
         self.home = home
         self._store: Store | None = None
+
+    @property
+    def default_namespace(self) -> str:
+        return DEFAULT_NAMESPACE
 
     async def store(self) -> Store:
         from matrix_store.sqlite import SqliteStore
@@ -103,8 +118,13 @@ def resolve_home(home: str | Path | None) -> Home:
     return Home.resolve() if home is None else Home.resolve(os.environ | {"MATRIX_HOME": str(home)})
 
 
-def open_context(name: str = LOCAL, home: str | Path | None = None) -> LocalContext:
-    """The context of that name. Raises UsageError for one that this version does not have."""
+def open_context(name: str = LOCAL, home: str | Path | None = None) -> Context:
+    """The context of that name; `home` is for `local`. Opens nothing yet. Raises UsageError for one that there isn't."""
+    kind, slash, which = name.partition("/")
+    if kind == KUBERNETES and bool(slash) == bool(which):
+        from matrix_client.kubernetes_context import KubernetesContext
+
+        return KubernetesContext(which or None)
     if name != LOCAL:
-        raise UsageError(f"no context {name!r} in this version; use {LOCAL!r}")
+        raise UsageError(f"no context {name!r}; there is {LOCAL}, {KUBERNETES} and {KUBERNETES}/NAME, with NAME of the kubeconfig")
     return LocalContext(resolve_home(home))

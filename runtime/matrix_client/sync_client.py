@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 from matrix_client.async_client import PATIENCE_SECONDS, REQUEST_SECONDS, WAIT_SECONDS, AsyncMatrix
 from matrix_client.context import LOCAL, Context
 from matrix_client.wait import OnProgress
-from matrix_crds.constants import DEFAULT_NAMESPACE
 from matrix_store.port import Event
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ class Matrix:
         context: str | Context = LOCAL,
         *,
         home: str | Path | None = None,
-        namespace: str = DEFAULT_NAMESPACE,
+        namespace: str | None = None,
         on_wait: Callable[[str], None] = lambda _: None,
     ) -> None:
         """As AsyncMatrix; `on_wait` is called in another thread."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from matrix_cli.settings import Command, Settings, pass_settings
-from matrix_client.context import LocalContext
+from matrix_client.context import Context
 
 if TYPE_CHECKING:
     from matrix_crds.loading import Manifest
@@ -29,7 +29,7 @@ def apply(settings: Settings, files: tuple[Path, ...], more: tuple[Path, ...], d
     if not files and not more:
         raise click.UsageError("no manifest given", click.get_current_context())
 
-    async def work(context: LocalContext) -> None:
+    async def work(context: Context) -> None:
         from matrix_client.manifests import apply_manifests, read_manifests
 
         manifests = read_manifests([*files, *more])
@@ -44,7 +44,7 @@ def apply(settings: Settings, files: tuple[Path, ...], more: tuple[Path, ...], d
     settings.run(work)
 
 
-async def _show(context: LocalContext, manifests: list[Manifest], namespace: str) -> None:
+async def _show(context: Context, manifests: list[Manifest], namespace: str) -> None:
     from matrix_cli.differences import coloured
     from matrix_cli.previewing import preview
 

@@ -16,7 +16,7 @@ from matrix_cli.colours import coloured
 from matrix_cli.conversation import Conversation, Message, Meter
 from matrix_cli.settings import Command, Settings, pass_settings
 from matrix_cli.times import Duration
-from matrix_client.context import LocalContext
+from matrix_client.context import Context
 
 if TYPE_CHECKING:
     from matrix_client.answers import ChatDelta
@@ -85,7 +85,7 @@ def _refuse_without_a_terminal(as_json: bool) -> None:
         raise click.UsageError("TEXT is missing: without it one talks on a terminal, as text", click.get_current_context())
 
 
-async def _ask_once(context: LocalContext, namespace: str, conversation: Conversation, manner: Manner, as_json: bool) -> None:
+async def _ask_once(context: Context, namespace: str, conversation: Conversation, manner: Manner, as_json: bool) -> None:
     from matrix_client.async_client import AsyncMatrix
 
     async with AsyncMatrix(context, namespace=namespace, on_wait=_Waiting()) as matrix:
@@ -109,14 +109,14 @@ async def _stream(matrix: AsyncMatrix, conversation: Conversation, manner: Manne
 
 def _talk(settings: Settings, conversation: Conversation, manner: Manner) -> None:
     from matrix_cli.repl import Repl, terminal_reader
-    from matrix_client.context import open_context
+    from matrix_client.context import open_context, resolve_home
     from matrix_client.sync_client import Matrix
 
     settings.run(lambda context: _refuse_unknown(context, settings.namespace, conversation.model))
     context = open_context(settings.context, settings.home)
     with (
         Matrix(context, namespace=settings.namespace, on_wait=_Waiting()) as matrix,
-        terminal_reader(context.home.root / "chat-history") as read,
+        terminal_reader(resolve_home(settings.home).root / "chat-history") as read,
     ):
 
         def ask(messages: list[Message]) -> Generator[ChatDelta, None, None]:
@@ -125,7 +125,7 @@ def _talk(settings: Settings, conversation: Conversation, manner: Manner) -> Non
         Repl(conversation, ask, read).run()
 
 
-async def _refuse_unknown(context: LocalContext, namespace: str, model: str) -> None:
+async def _refuse_unknown(context: Context, namespace: str, model: str) -> None:
     """Before the first question rather than after it. Raises NotFound."""
     from matrix_client.endpoints import pick
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from matrix_cli.exits import Exit
-from matrix_cli.settings import Command, Group, Settings, pass_settings
+from matrix_cli.settings import Command, Group, Settings, local, pass_settings
 from matrix_client import controller as process
-from matrix_client.context import LocalContext
+from matrix_client.context import Context
 
 if TYPE_CHECKING:
+    from matrix_store.home import Home
     from matrix_store.lock import Holder
 
 
@@ -32,12 +33,13 @@ def controller() -> None:
 def run(settings: Settings, detach: bool) -> None:
     """Run the controller, in the foreground unless told otherwise."""
     if detach:
-        settings.run(lambda context: process.ensure_running(context.home))
+        settings.run(lambda context: process.ensure_running(_home(context)))
         return
 
-    async def command(context: LocalContext) -> list[str]:
-        context.home.create()
-        return process.controller_command(context.home)
+    async def command(context: Context) -> list[str]:
+        home = _home(context)
+        home.create()
+        return process.controller_command(home)
 
     argv = settings.run(command)
     os.execve(argv[0], argv, process.controller_environ(os.environ))
@@ -50,8 +52,9 @@ def status(ctx: click.Context, output: str) -> None:
     """Say whether the controller runs; exit code 5 if it does not."""
     settings = ctx.ensure_object(Settings)
 
-    async def work(context: LocalContext) -> tuple[Holder | None, str]:
-        return await asyncio.to_thread(process.holder, context.home), str(context.home.controller_log)
+    async def work(context: Context) -> tuple[Holder | None, str]:
+        home = _home(context)
+        return await asyncio.to_thread(process.holder, home), str(home.controller_log)
 
     held, log = settings.run(work)
     if output == "json":
@@ -65,7 +68,7 @@ def status(ctx: click.Context, output: str) -> None:
 @pass_settings
 def stop(settings: Settings) -> None:
     """End the controller; models go on answering, but nothing heals or changes."""
-    ended = settings.run(lambda context: process.stop(context.home))
+    ended = settings.run(lambda context: process.stop(_home(context)))
     click.echo("stopped; what runs goes on" if ended else "it was not running")
 
 
@@ -78,6 +81,10 @@ def end_orphan(uid: str) -> None:
     if not end_orphaned_ray(uid):
         raise click.ClickException(f"{uid} is no Ray without a record, or not all of it has ended; see `matrix why`, or try again")
     click.echo(f"nothing of {uid} is left")
+
+
+def _home(context: Context) -> Home:
+    return local(context, "the controller").home
 
 
 def _record(held: Holder | None) -> dict[str, object]:

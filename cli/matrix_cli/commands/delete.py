@@ -7,7 +7,7 @@ import click
 from matrix_cli import completing
 from matrix_cli.references import read_keys
 from matrix_cli.settings import Command, Settings, pass_settings
-from matrix_client.context import LocalContext
+from matrix_client.context import Context
 
 
 @click.command(cls=Command)
@@ -20,7 +20,7 @@ def delete(settings: Settings, references: tuple[str, ...]) -> None:
     """
     keys = read_keys(references, settings.namespace)
 
-    async def work(context: LocalContext) -> None:
+    async def work(context: Context) -> None:
         store = await context.store()
         going = [key for key in keys if await store.delete(key) is not None]
         for key in keys:

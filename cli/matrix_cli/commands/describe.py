@@ -15,7 +15,7 @@ from matrix_cli.settings import Command, Settings, pass_settings
 from matrix_cli.suggestions import not_found
 from matrix_cli.tables import print_table
 from matrix_cli.times import age
-from matrix_client.context import LocalContext
+from matrix_client.context import Context
 from matrix_client.verdict import State, Verdict, judge, moment
 from matrix_crds.keys import ObjectKey
 from matrix_store.errors import NotFound
@@ -36,7 +36,7 @@ def describe(settings: Settings, references: tuple[str, ...], output: str) -> No
     """
     keys = read_keys(references, settings.namespace)
 
-    async def work(context: LocalContext) -> None:
+    async def work(context: Context) -> None:
         store = await context.store()
         for index, key in enumerate(keys):
             stored, verdict = await _look(store, key)

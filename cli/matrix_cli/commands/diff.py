@@ -10,7 +10,7 @@ import click
 
 from matrix_cli.exits import Exit
 from matrix_cli.settings import Command, Settings
-from matrix_client.context import LocalContext
+from matrix_client.context import Context
 
 if TYPE_CHECKING:
     from matrix_cli.differences import Difference
@@ -27,7 +27,7 @@ def diff(ctx: click.Context, files: tuple[Path, ...], output: str) -> None:
     """
     settings = ctx.ensure_object(Settings)
 
-    async def work(context: LocalContext) -> bool:
+    async def work(context: Context) -> bool:
         from matrix_cli.differences import coloured
         from matrix_cli.previewing import preview
         from matrix_client.manifests import read_manifests

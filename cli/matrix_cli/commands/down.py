@@ -14,7 +14,7 @@ from matrix_cli.references import read_keys
 from matrix_cli.settings import Command, Settings, pass_settings
 from matrix_cli.times import Duration, span
 from matrix_cli.waiting import output_option, wait_on_screen
-from matrix_client.context import LocalContext
+from matrix_client.context import Context
 from matrix_client.goals import Deleted
 from matrix_crds.keys import ObjectKey
 from matrix_store.errors import NotFound
@@ -33,7 +33,7 @@ def down(settings: Settings, targets: tuple[str, ...], timeout: float, output: s
     begun = time.monotonic()
     keys = _targets(targets, settings.namespace)
 
-    async def work(context: LocalContext) -> list[ObjectKey]:
+    async def work(context: Context) -> list[ObjectKey]:
         removed: list[ObjectKey] = []
         for group in _in_order(keys):
             there = await _delete(context, group)
@@ -70,7 +70,7 @@ def _in_order(keys: Sequence[ObjectKey]) -> list[list[ObjectKey]]:
     return [group for group in (others, clusters) if group]
 
 
-async def _delete(context: LocalContext, keys: Sequence[ObjectKey]) -> list[ObjectKey]:
+async def _delete(context: Context, keys: Sequence[ObjectKey]) -> list[ObjectKey]:
     """Mark all for deletion; those that were there."""
     store = await context.store()
     there = []

@@ -14,7 +14,7 @@ from matrix_cli import completing
 from matrix_cli.clusters import address, find_cluster
 from matrix_cli.proxies import around_it, proxy_in_the_way
 from matrix_cli.settings import Command, Settings, pass_settings
-from matrix_client.context import LocalContext
+from matrix_client.context import Context
 
 SHELLS: Mapping[str, tuple[Callable[[str, str], str], str]] = {
     "sh": (lambda name, value: f"export {name}={shlex.quote(value)}", 'eval "$({command})"'),
@@ -36,7 +36,7 @@ def env(settings: Settings, subject: str | None, shell: str, output: str) -> Non
     In a shell: eval "$(matrix env)"
     """
 
-    async def work(context: LocalContext) -> dict[str, str]:
+    async def work(context: Context) -> dict[str, str]:
         cluster = await find_cluster(await context.store(), settings.namespace, subject)
         return {"OPENAI_BASE_URL": address(cluster), "OPENAI_API_KEY": context.client_token(cluster)}
 

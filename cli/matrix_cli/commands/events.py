@@ -14,7 +14,7 @@ from matrix_cli.references import read_keys
 from matrix_cli.settings import Command, Settings, pass_settings
 from matrix_cli.tables import print_table
 from matrix_cli.times import age
-from matrix_client.context import LocalContext
+from matrix_client.context import Context
 from matrix_crds.keys import ObjectKey
 from matrix_store.port import Event
 
@@ -34,7 +34,7 @@ def events(settings: Settings, references: tuple[str, ...], watch: bool, output:
     """
     keys = read_keys(references, settings.namespace)
 
-    async def work(context: LocalContext) -> None:
+    async def work(context: Context) -> None:
         seen: set[Event] = set()
         while True:
             found = [event for event in await _events(context, keys, settings.namespace) if event not in seen]
@@ -48,7 +48,7 @@ def events(settings: Settings, references: tuple[str, ...], watch: bool, output:
     settings.run(work)
 
 
-async def _events(context: LocalContext, keys: Sequence[ObjectKey], namespace: str) -> Iterable[Event]:
+async def _events(context: Context, keys: Sequence[ObjectKey], namespace: str) -> Iterable[Event]:
     store = await context.store()
     if not keys:
         return [event for event in await store.events() if event.key.namespace == namespace]

@@ -13,7 +13,7 @@ from matrix_cli.formats import print_objects
 from matrix_cli.references import Selection, read_selections
 from matrix_cli.settings import Command, Settings, pass_settings
 from matrix_cli.tables import print_table
-from matrix_client.context import LocalContext
+from matrix_client.context import Context
 from matrix_crds.keys import ObjectKey
 from matrix_store.errors import NotFound
 from matrix_store.port import Store, StoredObject
@@ -32,7 +32,7 @@ def get(settings: Settings, words: tuple[str, ...], output: str, watch: bool, al
     """
     selections = read_selections(words, settings.namespace)
 
-    async def work(context: LocalContext) -> None:
+    async def work(context: Context) -> None:
         store = await context.store()
         if watch:
             await _watch(store, selections, output, all_namespaces)

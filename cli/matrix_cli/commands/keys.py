@@ -15,7 +15,7 @@ from matrix_cli.clusters import find_cluster
 from matrix_cli.settings import Command, Group, Settings, pass_settings
 from matrix_cli.tables import print_table
 from matrix_cli.times import Duration, age, span
-from matrix_client.context import LocalContext
+from matrix_client.context import Context
 from matrix_client.errors import UsageError
 from matrix_store.errors import NotFound
 from matrix_store.port import StoredObject
@@ -52,7 +52,7 @@ def issue(settings: Settings, cluster: str | None, name: str, expires: float | N
 
     _refuse_nonsense(name, expires)
 
-    async def work(context: LocalContext) -> tuple[StoredObject, str, ApiKey]:
+    async def work(context: Context) -> tuple[StoredObject, str, ApiKey]:
         from matrix_client.api_keys import issue as make
 
         found = await find_cluster(await context.store(), settings.namespace, cluster)
@@ -83,7 +83,7 @@ def _refuse_nonsense(name: str, expires: float | None) -> None:
 def list_(settings: Settings, cluster: str | None, output: str) -> None:
     """List the keys that were issued, without the keys themselves."""
 
-    async def work(context: LocalContext) -> tuple[StoredObject, ApiKeys]:
+    async def work(context: Context) -> tuple[StoredObject, ApiKeys]:
         found = await find_cluster(await context.store(), settings.namespace, cluster)
         return found, await context.read_keys(found)
 
@@ -106,7 +106,7 @@ def revoke(settings: Settings, ids: tuple[str, ...]) -> None:
     They open nothing any more within seconds. `matrix keys list` shows the ids.
     """
 
-    async def work(context: LocalContext) -> None:
+    async def work(context: Context) -> None:
         clusters = await (await context.store()).list("MatrixCluster", settings.namespace)
         for key, found in [(key, await _having(context, clusters, key)) for key in dict.fromkeys(ids)]:
             await context.change_keys(found, partial(without, key))
@@ -115,7 +115,7 @@ def revoke(settings: Settings, ids: tuple[str, ...]) -> None:
     settings.run(work)
 
 
-async def _having(context: LocalContext, clusters: Sequence[StoredObject], key: str) -> StoredObject:
+async def _having(context: Context, clusters: Sequence[StoredObject], key: str) -> StoredObject:
     """The cluster that a key was issued for. Raises NotFound, and KeysUnreadable when it may be in a file that can't be read."""
     from matrix_client.errors import KeysUnreadable, NotReady
 

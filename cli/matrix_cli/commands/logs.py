@@ -11,9 +11,9 @@ import click
 from matrix_cli import completing
 from matrix_cli.follow import Tail
 from matrix_cli.references import Selection, read_keys
-from matrix_cli.settings import Command, Settings, pass_settings
+from matrix_cli.settings import Command, Settings, local, pass_settings
 from matrix_cli.suggestions import not_found
-from matrix_client.context import LocalContext
+from matrix_client.context import Context
 from matrix_client.errors import UsageError
 from matrix_crds.keys import ObjectKey
 from matrix_store.errors import NotFound
@@ -37,7 +37,7 @@ def logs(settings: Settings, subject: str, component: str | None, only_list: boo
     Of a ModelDeployment those of its replicas, with the engine's own lines; of a MatrixCluster those of Ray's parts.
     """
 
-    async def work(context: LocalContext) -> None:
+    async def work(context: Context) -> None:
         files = _choose(await _files(context, subject, settings.namespace), component, subject)
         if only_list:
             for name, path in files.items():
@@ -48,9 +48,9 @@ def logs(settings: Settings, subject: str, component: str | None, only_list: boo
     settings.run(work)
 
 
-async def _files(context: LocalContext, subject: str, namespace: str) -> Mapping[str, Path]:
+async def _files(context: Context, subject: str, namespace: str) -> Mapping[str, Path]:
     if subject == CONTROLLER:
-        return {CONTROLLER: context.home.controller_log}
+        return {CONTROLLER: local(context, "the controller's log").home.controller_log}
     key = read_keys([subject], namespace)[0]
     stored = await _get(context, key)
     if key.kind == "MatrixCluster":
@@ -59,7 +59,7 @@ async def _files(context: LocalContext, subject: str, namespace: str) -> Mapping
     return _replicas(_cluster_files(context, cluster), key)
 
 
-async def _get(context: LocalContext, key: ObjectKey) -> StoredObject:
+async def _get(context: Context, key: ObjectKey) -> StoredObject:
     store = await context.store()
     try:
         return await store.get(key)
@@ -67,10 +67,10 @@ async def _get(context: LocalContext, key: ObjectKey) -> StoredObject:
         raise await not_found(store, Selection(*key)) from error
 
 
-def _cluster_files(context: LocalContext, cluster: StoredObject) -> Mapping[str, Path]:
+def _cluster_files(context: Context, cluster: StoredObject) -> Mapping[str, Path]:
     from matrix_cli.local_backend import cluster_logs
 
-    return cluster_logs(context.home, cluster.uid)
+    return cluster_logs(local(context, "the log of a process").home, cluster.uid)
 
 
 def _parts_of_ray(files: Mapping[str, Path]) -> dict[str, Path]:

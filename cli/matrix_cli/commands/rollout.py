@@ -13,7 +13,7 @@ from matrix_cli.references import read_keys
 from matrix_cli.settings import Command, Group, Settings, pass_settings
 from matrix_cli.times import Duration
 from matrix_cli.waiting import output_option, wait_on_screen
-from matrix_client.context import LocalContext
+from matrix_client.context import Context
 from matrix_client.goals import RolledOut
 from matrix_crds.keys import ObjectKey
 from matrix_store.port import Raw
@@ -41,7 +41,7 @@ def restart(settings: Settings, references: tuple[str, ...], output: str) -> Non
     """
     keys = read_keys(references, settings.namespace)
 
-    async def work(context: LocalContext) -> None:
+    async def work(context: Context) -> None:
         from matrix_cli.changing import change_spec
 
         await context.refuse_elsewhere()
@@ -64,7 +64,7 @@ def status(settings: Settings, references: tuple[str, ...], timeout: float, outp
     """Wait until what runs is what the manifest says, and show how far it is."""
     keys = read_keys(references, settings.namespace)
 
-    async def work(context: LocalContext) -> None:
+    async def work(context: Context) -> None:
         go_on = [f"matrix rollout status {key}" for key in keys]
         await wait_on_screen(context, dict.fromkeys(keys, RolledOut()), timeout=timeout, output=output, go_on=go_on)
 

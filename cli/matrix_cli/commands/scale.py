@@ -14,7 +14,7 @@ from matrix_cli.references import read_keys
 from matrix_cli.settings import Command, Settings, pass_settings
 from matrix_cli.times import Duration
 from matrix_cli.waiting import output_option, wait_on_screen
-from matrix_client.context import LocalContext
+from matrix_client.context import Context
 from matrix_client.errors import UsageError
 from matrix_client.goals import RolledOut
 from matrix_crds import registry
@@ -45,7 +45,7 @@ def scale(settings: Settings, references: tuple[str, ...], replicas: int, wait: 
     keys = read_keys(references, settings.namespace)
     _refuse_what_has_no_replicas(keys)
 
-    async def work(context: LocalContext) -> None:
+    async def work(context: Context) -> None:
         await context.refuse_elsewhere()
         for key in keys:  # each is told at once: it is done even if the next one fails
             _say(await _scale(context, key, replicas), output)
@@ -63,7 +63,7 @@ def _refuse_what_has_no_replicas(keys: list[ObjectKey]) -> None:
             raise UsageError(f"a {key.kind} has no replicas; change spec.workerGroups[].replicas in its manifest and `matrix apply FILE`")
 
 
-async def _scale(context: LocalContext, key: ObjectKey, replicas: int) -> Scaled:
+async def _scale(context: Context, key: ObjectKey, replicas: int) -> Scaled:
     from matrix_cli.changing import change_spec
 
     _, before = await change_spec(await context.store(), key, set_replicas(key, replicas))

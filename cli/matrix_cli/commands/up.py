@@ -15,7 +15,7 @@ from matrix_cli.local_backend import orphaned_rays
 from matrix_cli.settings import Command, Settings, pass_settings
 from matrix_cli.times import Duration, span
 from matrix_cli.waiting import output_option, wait_on_screen
-from matrix_client.context import LocalContext
+from matrix_client.context import Context
 from matrix_client.endpoints import served_name
 from matrix_client.goals import ConditionIs
 from matrix_store.port import StoredObject
@@ -33,7 +33,7 @@ def up(settings: Settings, files: tuple[Path, ...], timeout: float, output: str)
     """
     begun = time.monotonic()
 
-    async def work(context: LocalContext) -> list[StoredObject]:
+    async def work(context: Context) -> list[StoredObject]:
         from matrix_client.manifests import apply_manifests, read_manifests
 
         manifests = read_manifests(files)

@@ -10,7 +10,7 @@ from matrix_cli.settings import Command, Settings, pass_settings
 from matrix_cli.times import Duration
 from matrix_cli.waiting import output_option, wait_on_screen
 from matrix_client import goals
-from matrix_client.context import LocalContext
+from matrix_client.context import Context
 
 
 @click.command(cls=Command)
@@ -25,7 +25,7 @@ def wait(settings: Settings, references: tuple[str, ...], goal: str, timeout: fl
     """Wait until objects are as wanted."""
     wanted = dict.fromkeys(read_keys(references, settings.namespace), goals.parse(goal))
 
-    async def work(context: LocalContext) -> None:
+    async def work(context: Context) -> None:
         await wait_on_screen(context, wanted, timeout=timeout, output=output, go_on=[f"matrix why {key}" for key in wanted])
 
     settings.run(work)

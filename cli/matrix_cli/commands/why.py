@@ -17,10 +17,10 @@ from matrix_cli.references import read_keys
 from matrix_cli.settings import Command, Settings
 from matrix_cli.tables import terminal_width
 from matrix_client import controller
-from matrix_client.context import LocalContext
+from matrix_client.context import Context, LocalContext
 from matrix_crds import registry
 from matrix_crds.keys import ObjectKey
-from matrix_store.port import StoredObject
+from matrix_store.port import Store, StoredObject
 
 
 @click.command(cls=Command)
@@ -37,17 +37,23 @@ def why(ctx: click.Context, references: tuple[str, ...], output: str) -> None:
     keys = read_keys(references, settings.namespace)
     if len(keys) != 1:
         raise click.UsageError("name one object", ctx)
-    snapshot = settings.run(_snapshot)
+    snapshot = settings.run(lambda context: _snapshot(context, keys[0].namespace))
     links = causes.explain(keys[0], snapshot)
     _print_json(links) if output == "json" else _print(links)
     ctx.exit(_code(keys[0], links, snapshot))
 
 
-async def _snapshot(context: LocalContext) -> causes.Snapshot:
+async def _snapshot(context: Context, namespace: str) -> causes.Snapshot:
     store = await context.store()
-    objects = {stored.key: stored for kind in registry.KINDS for stored in await store.list(kind.kind)}
+    if not isinstance(context, LocalContext):
+        return causes.Snapshot(await _objects(store, namespace), None)
+    objects = await _objects(store, None)
     working, orphans = await asyncio.gather(_controller(context, objects), asyncio.to_thread(orphaned_rays))
     return causes.Snapshot(objects, working, orphans)
+
+
+async def _objects(store: Store, namespace: str | None) -> dict[ObjectKey, StoredObject]:
+    return {stored.key: stored for kind in registry.KINDS for stored in await store.list(kind.kind, namespace)}
 
 
 async def _controller(context: LocalContext, objects: dict[ObjectKey, StoredObject]) -> causes.Controller:

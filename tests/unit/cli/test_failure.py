@@ -77,10 +77,20 @@ def test_a_store_that_can_not_be_used(empty: World, damage: bytes | None, says: 
     assert says in result.stderr and "Traceback" not in result.stderr
 
 
-def test_a_context_of_another_version(empty: World) -> None:
+@pytest.mark.parametrize("name", ["nosuch", "kubernetes/", "local/a", ""])
+def test_a_context_that_there_is_not(empty: World, name: str) -> None:
+    result = run(empty, "get", "--context", name)
+
+    told = f"error: no context {name!r}; there is local, kubernetes and kubernetes/NAME, with NAME of the kubeconfig\n"
+    assert (result.exit_code, result.stderr) == (Exit.INVALID, told)
+
+
+def test_a_cluster_that_is_not_configured(empty: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", "/nosuch/config")
     result = run(empty, "get", "--context", "kubernetes")
 
-    assert (result.exit_code, result.stderr) == (Exit.INVALID, "error: no context 'kubernetes' in this version; use 'local'\n")
+    assert result.exit_code == Exit.UNAVAILABLE
+    assert result.stderr.startswith("error: the kubeconfig /nosuch/config can't be read")
 
 
 def test_a_command_that_does_not_exist_gets_a_suggestion(empty: World) -> None:

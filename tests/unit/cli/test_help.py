@@ -63,7 +63,7 @@ def test_the_documentation_names_every_command_option_and_exit_code() -> None:
         row = next((line for line in text.splitlines() if line.startswith((f"| `matrix {name} ", f"| `matrix {name}`"))), "")
         assert row, name
         for parameter in found.params:
-            common = parameter.name in {"namespace", "context", "home", "debug"}
+            common = parameter.name in {"given_namespace", "context", "home", "debug"}
             if isinstance(parameter, click.Option) and not common:
                 assert any(f"{option}" in row for option in parameter.opts), (name, parameter.opts)
     for option in ("namespace", "context", "home", "debug"):
