@@ -16,18 +16,25 @@ from tests.lab.errors import LabError
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _APPLY = {"Content-Type": "application/apply-patch+yaml"}
 _MERGE = {"Content-Type": "application/merge-patch+json"}
+_BUSY = 429
+_BUSY_SECONDS = 30.0
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # KubeRay's megabytes take the Python one seconds
 
 
 class Api:
-    """One user's calls. Answers are those of the API server, errors included; what does not answer raises httpx2.TransportError."""
+    """One user's calls. What does not answer at all raises httpx2.TransportError; every other failure is a LabError with the API
+    server's own message. 429 is asked again: for a kind that it has just learnt of, or after its own start, the server says so."""
 
     def __init__(self, url: str, authority: Path, certificate: Path, key: Path) -> None:
+        """`certificate` and `key` are the user's, PEM files both, as is the `authority` that signed the server's."""
         context = ssl.create_default_context(cafile=authority)
         context.load_cert_chain(certificate, key)
         # Not through a proxy that the environment may name.
-        self.http = httpx2.Client(base_url=url, verify=context, trust_env=False, timeout=10)
+        self.http = httpx2.Client(base_url=url, verify=context, trust_env=False, timeout=30)
+        """For calls that are to fail, or that have no method here."""
 
     def close(self) -> None:
+        """Closes its connections."""
         self.http.close()
 
     def answers(self) -> bool:
@@ -38,32 +45,34 @@ class Api:
             return False
 
     def get(self, path: str) -> Any:
-        """The object or list at that path. Raises LabError with the API server's own message."""
-        return _object(self.http.get(path))
+        """The object or list at that path."""
+        return self._ask("GET", path).json()
+
+    def exists(self, path: str) -> bool:
+        """Whether there is an object at that path, one that is being deleted included."""
+        return self._ask("GET", path, missing_ok=True).status_code != 404
 
     def create(self, path: str, manifest: Mapping[str, Any]) -> Any:
-        """The object as it was stored. Raises LabError."""
-        return _object(self.http.post(path, json=manifest))
+        """The object as it was stored; `path` is that of the list it goes into."""
+        return self._ask("POST", path, json=manifest).json()
 
     def delete(self, path: str) -> None:
-        """Returns when it is marked; its finalizers and dependents may take longer. Raises LabError."""
-        _object(self.http.delete(path))
+        """Returns when it is marked; its finalizers and dependents may take longer."""
+        self._ask("DELETE", path)
 
-    def apply_crds(self, files: Iterable[Path], timeout: float = 60.0) -> list[str]:
-        """Server-side apply of every CRD in those files; returns their names when all are served. Raises LabError."""
-        manifests = [manifest for file in files for manifest in yaml.safe_load_all(file.read_bytes()) if manifest]
+    def apply_crds(self, files: Iterable[Path], timeout: float = 120.0) -> None:
+        """Server-side apply of every CRD in those files; returns when all are served."""
+        manifests = [manifest for file in files for manifest in yaml.load_all(file.read_bytes(), Loader=_LOADER) if manifest]
         names = [str(manifest["metadata"]["name"]) for manifest in manifests]
         for name, manifest in zip(names, manifests, strict=True):
-            # YAML is a superset of JSON, which is faster to write. Forced: another run's manager may have owned the fields.
-            answer = self.http.patch(f"{CRDS}/{name}", params={"fieldManager": "lab", "force": "true"}, json=manifest, headers=_APPLY)
-            _object(answer)
+            # JSON is YAML too, and the only other media type for an apply is CBOR.
+            self._ask("PATCH", f"{CRDS}/{name}?fieldManager=lab&force=true", json=manifest, headers=_APPLY)
         wait_for(lambda: all(self.serves(name) for name in names), f"the API server serves {', '.join(names)}", timeout)
-        return names
 
     def serves(self, crd: str) -> bool:
         """Whether objects of that CRD can be read. Established comes a moment before: then lists are still refused with 429."""
         found = self.get(f"{CRDS}/{crd}")
-        conditions = found.get("status", {}).get("conditions", [])
+        conditions = found.get("status", {}).get("conditions") or []  # null in the manifests of some generators
         established = any(condition["type"] == "Established" and condition["status"] == "True" for condition in conditions)
         return established and self.http.get(f"{_all_of(found)}?limit=1").is_success
 
@@ -74,10 +83,10 @@ class Api:
 
     def has_service_account(self, namespace: str) -> bool:
         """Whether the controllers have made the account that every pod there gets."""
-        return self.http.get(f"/api/v1/namespaces/{namespace}/serviceaccounts/default").status_code == 200
+        return self.exists(f"/api/v1/namespaces/{namespace}/serviceaccounts/default")
 
     def abandon_namespace(self, name: str) -> None:
-        """Deletes it with everything in it, without waiting: a namespace takes 5 s and more.
+        """Deletes it with everything in it, without waiting: the end of a namespace takes 5 s and more.
 
         Custom objects go at once, whatever finalizers they have: the operator that would take them off is gone.
         """
@@ -90,12 +99,16 @@ class Api:
         if items := self.get(path)["items"]:
             self.delete(path)
             for item in items:
-                self._drop_finalizers(f"{path}/{item['metadata']['name']}")
+                body = {"metadata": {"finalizers": None}}
+                self._ask("PATCH", f"{path}/{item['metadata']['name']}", json=body, headers=_MERGE, missing_ok=True)
 
-    def _drop_finalizers(self, path: str) -> None:
-        answer = self.http.patch(path, json={"metadata": {"finalizers": None}}, headers=_MERGE)
-        if answer.status_code != 404:
-            _object(answer)
+    def _ask(self, method: str, path: str, *, missing_ok: bool = False, **arguments: Any) -> httpx2.Response:
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while (answer := self.http.request(method, path, **arguments)).status_code == _BUSY and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if not answer.is_success and not (missing_ok and answer.status_code == 404):
+            raise LabError(f"{method} {path}: {answer.status_code} {_message(answer)}")
+        return answer
 
 
 def wait_for(condition: Callable[[], bool], what: str, timeout: float) -> None:
@@ -113,11 +126,8 @@ def _all_of(crd: Mapping[str, Any], namespace: str = "") -> str:
     return f"/apis/{crd['spec']['group']}/{version}{namespace}/{crd['spec']['names']['plural']}"
 
 
-def _object(answer: httpx2.Response) -> Any:
-    if answer.is_success:
-        return answer.json()
+def _message(answer: httpx2.Response) -> str:
     try:
-        message = answer.json()["message"]
+        return str(answer.json()["message"])
     except (ValueError, KeyError, TypeError):
-        message = answer.text
-    raise LabError(f"{answer.request.method} {answer.request.url.path}: {answer.status_code} {message}")
+        return answer.text

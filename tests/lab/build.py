@@ -96,9 +96,7 @@ def _go(*arguments: str) -> str:
 
 def explain(errors: str) -> str:
     """One line for what Go wrote when it failed."""
-    lines = [line.strip() for line in errors.splitlines() if line.strip() and not line.startswith("go: downloading")] or [
-        "it gave no reason"
-    ]
+    lines = [line.strip() for line in errors.splitlines() if line.strip() and not line.startswith("go: downloading")]
     for line in lines:
         if "running go" in line and "requires go" in line:
             return f"Go is too old: {line}"

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import random
 import shutil
-import socket
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
 from tests.lab import build, commands
 from tests.lab.api import Api, wait_for
 from tests.lab.errors import LabError
+from tests.lab.ports import free_port
 from tests.lab.processes import Process, end_all
 from tests.lab.users import ADMINISTRATORS, Users
 
 _ADMIN = ("lab-admin", (ADMINISTRATORS,))
-_PORTS = range(20_000, 32_000)
-"""Below the range that Linux takes outgoing connections' ports from: while the API server is down nobody gets its port by chance."""
 _PORT_TAKEN = "address already in use"
 _TRIES = 5
 _START_SECONDS = 120.0
@@ -38,9 +35,12 @@ class ControlPlane:
     url: str
     """Of the API server; the same for all its starts."""
 
-    def __init__(self, directory: Path, *, crds: Iterable[Path] = (), scheduler: bool = False) -> None:
+    def __init__(
+        self, directory: Path, *, crds: Iterable[Path] = (), scheduler: bool = False, choose_port: Callable[[], int] = free_port
+    ) -> None:
         """`directory` is made; it must not exist or be empty. `crds` are files that are applied before the controller manager starts:
-        it looks for new kinds every 30 s only, and until it knows a kind, nothing that objects of it own is collected."""
+        it looks for new kinds every 30 s only, and until it knows a kind, nothing that objects of it own is collected. `choose_port` is
+        asked again when the API server finds its port taken."""
         self.directory = directory
         self.kubeconfig = directory / commands.ADMIN_KUBECONFIG
         """The administrator's."""
@@ -48,6 +48,7 @@ class ControlPlane:
         """One file for each process."""
         self._crds = tuple(crds)
         self._with_scheduler = scheduler
+        self._choose_port = choose_port
         self._users = Users(directory)
         self._clients: dict[tuple[str, tuple[str, ...]], Api] = {}
         self._processes: dict[str, Process] = {}
@@ -127,7 +128,7 @@ class ControlPlane:
     def _start_api_server(self, programs: Path) -> None:
         """Another process may take a port between the look whether it is free and the API server's own start."""
         for _ in range(_TRIES):
-            port = _free_port()
+            port = self._choose_port()
             self.url = f"https://{commands.LOOPBACK}:{port}"
             self.api_server = self._run("kube-apiserver", commands.api_server(programs, port))
             try:
@@ -156,16 +157,3 @@ class ControlPlane:
     def _close_clients(self) -> None:
         while self._clients:
             self._clients.popitem()[1].close()
-
-
-def _free_port() -> int:
-    """One that nothing listens at now."""
-    for port in random.sample(_PORTS, 100):
-        with closing(socket.socket()) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((commands.LOOPBACK, port))
-            except OSError:
-                continue
-            return port
-    raise LabError(f"100 ports from {_PORTS.start} to {_PORTS.stop - 1} on {commands.LOOPBACK} were tried, and none is free")
