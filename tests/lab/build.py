@@ -34,6 +34,8 @@ CONTROL_PLANE: Mapping[str, str] = {
 
 _ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false -trimpath", "GOWORK": "off"}
 _MINUTES = 30
+_TOO_OLD = re.compile(r"requires go .*running go|toolchain not available")
+"""The second comes when a newer Go is asked for, and there is none to download."""
 _NO_NETWORK = re.compile(r"dial tcp|no such host|connection refused|i/o timeout|TLS handshake|proxyconnect|50[234] |module lookup disabled")
 
 
@@ -98,7 +100,7 @@ def explain(errors: str) -> str:
     """One line for what Go wrote when it failed."""
     lines = [line.strip() for line in errors.splitlines() if line.strip() and not line.startswith("go: downloading")]
     for line in lines:
-        if "running go" in line and "requires go" in line:
+        if _TOO_OLD.search(line):
             return f"Go is too old: {line}"
     for line in lines:
         if _NO_NETWORK.search(line):

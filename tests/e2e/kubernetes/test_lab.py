@@ -98,6 +98,7 @@ def test_what_an_object_of_ours_owns_is_collected(control_plane: ControlPlane, n
     reference = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": "owner", "uid": owner["metadata"]["uid"]}
     api.create(config_maps(namespace), config_map("owned", ownerReferences=[reference]))
     api.create(config_maps(namespace), config_map("free"))
+    assert api.exists(f"{config_maps(namespace)}/owned")
     api.delete(f"{clusters(namespace)}/owner")
     begun = time.monotonic()
     # A controller manager that does not know the kind yet takes 30 s and more.

@@ -114,6 +114,7 @@ def test_without_go_it_is_said(go: Go, monkeypatch: pytest.MonkeyPatch) -> None:
             'go: downloading a v1\ngo: b@v1: Get "https://p.example/b": dial tcp: lookup p.example: no such host\n',
             r"^the Go module proxy can't be reached \(`go env GOPROXY` shows it\): go: b@v1: ",
         ),
+        ("go: downloading go1.99 (linux/amd64)\ngo: download go1.99 for linux/amd64: toolchain not available\n", "^Go is too old: "),
         ("go: a@v1: module lookup disabled by GOPROXY=off\n", "^the Go module proxy can't be reached"),
         ("# etcd\nmain.go:3: undefined: x\n", r"^the control plane could not be built: main\.go:3: undefined: x$"),
         ("", "^the control plane could not be built: Go gave no reason$"),
