@@ -26,8 +26,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Builds the control plane before the first test: it may take minutes, which are none of the test's own time-out."""
     wanted = any("control_plane" in getattr(item, "fixturenames", ()) for item in session.items)
     if wanted and not session.config.option.collectonly:
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         with contextlib.suppress(LabError):  # the fixture comes to the same error, and tells it
-            build.ensure()
+            build.ensure(tell=reporter.write_line if reporter else print)
 
 
 @pytest.fixture(scope="session")

@@ -57,10 +57,14 @@ def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Go:
 
 
 def test_all_is_built_once(go: Go, tmp_path: Path) -> None:
-    directory = build.ensure()
+    told: list[str] = []
+    directory = build.ensure(tell=told.append)
     assert directory.parent == tmp_path / "cache" / "matrix" / "lab"
     assert sorted(path.name for path in directory.iterdir()) == sorted([*build.CONTROL_PLANE, "lock"])
-    assert build.ensure() == directory
+    assert build.ensure(tell=told.append) == directory
+    assert told == [
+        f"building {', '.join(build.CONTROL_PLANE)} of Kubernetes {build.kubernetes_version()}: minutes, if Go has none of it in its cache"
+    ]
     assert go.builds() == [list(build.CONTROL_PLANE)]
 
 
