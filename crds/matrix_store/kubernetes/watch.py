@@ -15,13 +15,13 @@ from collections.abc import AsyncIterator, Mapping
 
 import httpx2
 
-from matrix_crds.keys import ObjectKey
 from matrix_store.errors import StoreError
 from matrix_store.kubernetes.api import Api
 from matrix_store.kubernetes.connection import CONNECT_SECONDS
 from matrix_store.kubernetes.faults import TooOld, refusal, refusal_of, unreachable
+from matrix_store.kubernetes.known import Known
 from matrix_store.kubernetes.manifests import stored
-from matrix_store.port import Change, ChangeType, Raw, StoredObject
+from matrix_store.port import Change, ChangeType, Raw
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class _Follower:
         self._api = api
         self._kind = kind
         self._path = path
-        self._known: dict[ObjectKey, StoredObject] = {}
+        self._known = Known()
         self._version = ""
         """From where to watch on; empty: from a list."""
 
@@ -118,11 +118,7 @@ class _Follower:
 
     async def _relist(self) -> None:
         items, version = await self._api.list_all(self._path)
-        listed = {item.key: item for item in (stored({**raw, "kind": self._kind}) for raw in items)}
-        for key in [key for key in self._known if key not in listed]:
-            self._gone(key)
-        for item in listed.values():
-            self._is(item)
+        self._tell(self._known.listed(self._kind, [stored({**raw, "kind": self._kind}) for raw in items], int(version)))
         self._version = version
         self._watch.synced(self._kind)
 
@@ -154,24 +150,11 @@ class _Follower:
         if event["type"] == "BOOKMARK":
             return
         item = stored(raw)
-        if event["type"] == "DELETED":
-            self._gone(item.key)
-        else:
-            self._is(item)
+        self._tell(self._known.absent(item.key, item.uid) if event["type"] == "DELETED" else self._known.present(item))
 
-    def _is(self, item: StoredObject) -> None:
-        known = self._known.get(item.key)
-        if known is not None and known.uid != item.uid:
-            self._gone(item.key)
-            known = None
-        if known != item:
-            self._known[item.key] = item
-            self._watch.tell(Change(ChangeType.CHANGED, item.key, item))
-
-    def _gone(self, key: ObjectKey) -> None:
-        last = self._known.pop(key, None)
-        if last is not None:
-            self._watch.tell(Change(ChangeType.DELETED, key, last))
+    def _tell(self, changes: list[Change]) -> None:
+        for change in changes:
+            self._watch.tell(change)
 
 
 def _event(line: str) -> Raw:
