@@ -31,7 +31,6 @@ def print_raw(raw: Raw, output: str) -> None:
 
 def yaml_text(raw: Raw) -> str:
     """Block style YAML, in the order of the keys as they are."""
-    import yaml
+    from matrix_crds.yaml_writer import yaml_text as written
 
-    text: str = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True, width=100)
-    return text
+    return written(raw)

@@ -146,9 +146,9 @@ def _example(details: ErrorDetails, location: Location, model: type[Model]) -> s
 
 def _flow(value: object) -> str:
     """A value as YAML on one line."""
-    import yaml
+    from matrix_crds.yaml_writer import yaml_text
 
-    return yaml.safe_dump(_jsonable(value), default_flow_style=True, sort_keys=False, width=10_000).removesuffix("...\n").strip()
+    return yaml_text(_jsonable(value), width=10_000, flow=True).removesuffix("...\n").strip()
 
 
 def _jsonable(value: object) -> object:

@@ -1,7 +1,7 @@
 """YAML to plain data that remembers its lines. The one module that knows PyYAML's parser.
 
 It reads PyYAML's event stream itself, so that nesting and aliases stay bounded while they are read, keys given twice are seen, and
-scalars are what JSON has: no dates, no base-60 numbers; yes, no, on and off are booleans, as for kubectl. Tags are refused.
+scalars are what JSON has, as for kubectl (matrix_crds.scalars). Tags are refused.
 """
 
 from __future__ import annotations
@@ -16,16 +16,13 @@ from yaml import events
 
 from matrix_crds.errors import Location, Problem, path_text
 from matrix_crds.plain import MAX_DEPTH
+from matrix_crds.scalars import resolved
 
 MAX_NODES = 100_000
 """How many values a file may hold, each alias counted as often as it is used."""
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
-_TRUE = {"true", "yes", "on"}
-_FALSE = {"false", "no", "off"}
-_INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
-_FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]{1,3})")
 
 _SYNTAX: tuple[tuple[str, str], ...] = (
     ("tab character", "a tab can't be used for indentation; use spaces"),
@@ -237,15 +234,4 @@ def _scalar(event: events.ScalarEvent, line: int) -> Any:
         return event.value
     if tag is not None and tag not in {f"{_TAG}{name}" for name in ("int", "float", "bool", "null")}:
         raise YamlFault(line, f"has the tag {tag}, which is not supported; write plain values")
-    return _resolved(event.value)
-
-
-def _resolved(text: str) -> Any:
-    """What a scalar without quotes is."""
-    if text in ("", "~", "null", "Null", "NULL"):
-        return None
-    if text in (text.lower(), text.title(), text.upper()) and text.lower() in _TRUE | _FALSE:
-        return text.lower() in _TRUE
-    if _INT.fullmatch(text):
-        return int(text)
-    return float(text) if _FLOAT.fullmatch(text) else text
+    return resolved(event.value)

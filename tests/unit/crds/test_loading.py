@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from matrix_crds.errors import ManifestError
 from matrix_crds.loading import MAX_BYTES, load_manifests
@@ -216,11 +219,35 @@ def test_anchors_and_merges_are_followed_and_their_own_lines_named() -> None:
         ("-3", -3),
         ("0.5", 0.5),
         ("1e3", 1000.0),
-        ("010", "010"),
+        ("y", True),
+        ("N", False),
+        ("tRUE", "tRUE"),
+        ("010", 8),
+        ("0o10", 8),
+        ("0x1F", 31),
+        ("-0b11", -3),
+        ("1_000", 1000),
+        ("08", 8.0),
+        ("0o8", "0o8"),
+        ("0x", "0x"),
+        ("_1", "_1"),
+        (".5_0", 0.5),
+        ("._5", "._5"),
+        ("1.", 1.0),
+        ("+.5e-1", 0.05),
+        ("1e", "1e"),
+        ("1e999", "1e999"),
+        (".", "."),
         ("1:30", "1:30"),
         ("2026-01-01", "2026-01-01"),
-        (".nan", ".nan"),
-        ("9" * 30, "9" * 30),
+        ("-.INF", -math.inf),
+        ("9223372036854775807", 2**63 - 1),
+        ("18446744073709551615", 2**64 - 1),
+        ("18446744073709551616", 2.0**64),
+        ("-9223372036854775809", -(2.0**63)),
+        ("9" * 30, 1e30),
+        ("9" * 5000, "9" * 5000),
+        ("0x" + "f" * 5000, "0x" + "f" * 5000),
         ("'12'", "12"),
         ("!!str 12", "12"),
         ('!!int "12"', 12),
@@ -230,7 +257,34 @@ def test_scalars_are_what_json_has(written: str, read: object) -> None:
     from matrix_crds.yaml_tree import documents
 
     (document,) = documents(f"a: {written}")
-    assert document.root.plain() == {"a": read}
+    (value,) = document.root.plain().values()
+    assert (value, type(value)) == (read, type(read))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "y", "N", "off", "0o10", "08", "1e3", "1_000", ".5_0", "1.", "+", "12", "~", "1:30", "2026-01-01", "a: b", "ü\n"]
+)
+def test_text_is_written_so_that_it_is_read_back(text: str) -> None:
+    assert_read_back(text)
+
+
+@given(st.text("0123456789+-._xobeEyYnNfF~: #'", max_size=8))
+def test_text_like_numbers_is_written_so_that_it_is_read_back(text: str) -> None:
+    assert_read_back(text)
+
+
+def assert_read_back(text: str) -> None:
+    from matrix_crds.yaml_tree import documents
+    from matrix_crds.yaml_writer import yaml_text
+
+    data = {"a": text, f"k{text}": [text]}
+    (document,) = documents(yaml_text(data))
+    assert document.root.plain() == data and not document.problems
+
+
+def test_what_is_no_number_is_refused_in_a_manifest() -> None:
+    for written in (".nan", ".inf"):
+        assert problems(f"{GOOD}spec: {{head: {written}}}")[0].startswith("f.yaml:4: spec.head: must be a finite number, got ")
 
 
 STORED = """\
