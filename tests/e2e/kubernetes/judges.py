@@ -16,7 +16,7 @@ from lightkube.config.kubeconfig import KubeConfig
 
 from matrix_crds.constants import API_VERSION
 from matrix_crds.errors import ManifestError
-from matrix_crds.loading import validate
+from matrix_crds.loading import load_manifests, validate
 from matrix_crds.registry import by_kind
 from tests.e2e.kubernetes.manifests import Raw
 from tests.e2e.kubernetes.mutants import Mutant
@@ -49,6 +49,15 @@ def ours(mutant: Mutant) -> Verdict:
     return Verdict(resource.to_wire()["spec"])
 
 
+def ours_of_text(text: str) -> Verdict:
+    """What `matrix` says of a file with one object."""
+    try:
+        (manifest,) = load_manifests(text, "file")
+    except ManifestError as error:
+        return Verdict(None, str(error))
+    return Verdict(manifest.resource.to_wire()["spec"])
+
+
 class ApiServer:
     """The objects of our kinds in one namespace."""
 
@@ -74,13 +83,33 @@ class ApiServer:
         async def one(mutant: Mutant, method: str, path: str, manifest: Raw) -> None:
             async with gate:
                 answer = await self.http.request(method, path, params=STRICT, **_json(manifest))
-                verdicts[mutant.name] = _verdict(answer, mutant)
+                verdicts[mutant.name] = _verdict(answer, mutant.name)
 
         await asyncio.gather(*(one(mutant, "POST", self._place(mutant.new), mutant.new) for mutant in mutants if not mutant.old))
         stored = {_name(old): await self.create(old) for old in {_name(m.old): m.old for m in mutants if m.old}.values()}
         updates = ((mutant, stored[_name(mutant.old)]) for mutant in mutants if mutant.old)
         await asyncio.gather(*(one(m, "PUT", self.path(old["kind"], _name(old)), _over(old, m.new)) for m, old in updates))
         return [verdicts[mutant.name] for mutant in mutants]
+
+    async def judge_texts(self, kind: str, texts: Sequence[str]) -> list[Verdict]:
+        """What the server says of each text, read by itself: its YAML reader is that of kubectl."""
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def one(text: str) -> Verdict:
+            async with gate:
+                return _verdict(await self._send_text(kind, text), text)
+
+        return await asyncio.gather(*map(one, texts))
+
+    async def create_text(self, kind: str, text: str) -> Raw:
+        """The object of that YAML as it would be stored."""
+        answer = await self._send_text(kind, text)
+        assert answer.is_success, answer.text
+        stored: Raw = answer.json()
+        return stored
+
+    async def _send_text(self, kind: str, text: str) -> httpx2.Response:
+        return await self.http.post(self.path(kind), params=STRICT, content=text.encode(), headers={"Content-Type": "application/yaml"})
 
     def _place(self, manifest: Raw) -> str:
         """Where kubectl would send it; a kind that does not exist goes to the first."""
@@ -106,10 +135,10 @@ async def api_server(kubeconfig: Path, namespace: str) -> AsyncIterator[ApiServe
         yield ApiServer(http, namespace)
 
 
-def _verdict(answer: httpx2.Response, mutant: Mutant) -> Verdict:
+def _verdict(answer: httpx2.Response, what: str) -> Verdict:
     if answer.is_success:
         return Verdict(answer.json().get("spec", {}))
-    assert answer.status_code in REFUSED, f"{mutant.name}: {answer.status_code} {answer.text}"
+    assert answer.status_code in REFUSED, f"{what}: {answer.status_code} {answer.text}"
     return Verdict(None, answer.json()["message"])
 
 
