@@ -187,14 +187,15 @@ def failing(message: str) -> Object:
     return workers(conditions=[condition("ReplicaFailure", "True", "FailedCreateWorkerPod", message)])
 
 
-QUOTA = 'pods "lab-w-worker-{}" is forbidden: exceeded quota: small, requested: cpu=1, used: cpu=2, limited: cpu=2'
+QUOTA = 'FailedCreateWorkerPod\npods "lab-w-worker-{}" is forbidden: exceeded quota: small, requested: cpu=1, used: cpu=2, limited: cpu=2'
 
 
 def test_a_quota_that_refuses_pods_is_told_without_what_changes_at_each_try() -> None:
     first, second = (worker(failing(QUOTA.format(tail))) for tail in ("abcde", "fghij"))
     assert first == second
     assert (first.phase, first.reason) == (NodePhase.STARTING, ClusterReason.INSUFFICIENT_RESOURCES)
-    assert "2 of 2 pods" in first.message and "exceeded quota: small" in first.message and "larger quota" in first.message
+    assert first.message.startswith("2 of 2 pods: a quota refuses them (exceeded quota: small, requested: cpu=1, ")
+    assert "larger quota" in first.message
 
 
 def test_pods_that_can_not_be_made_for_another_reason_are_told_too() -> None:

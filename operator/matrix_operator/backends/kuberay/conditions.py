@@ -30,8 +30,8 @@ HEAD_POD_READY: dict[str, tuple[NodePhase, ClusterReason | None, str]] = {
 }
 """Reasons of the condition HeadPodReady that are KubeRay's own, and how a container ended; the rest is the kubelet's (WAITING)."""
 
-_POD_NAME = re.compile(r"pods? \"[^\"]+\" ")
-"""A new one at each try: left in, the message would change for ever."""
+_POD_NAME = re.compile(r"(FailedCreate\w+\s+)?pods? \"[^\"]+\" (is forbidden: )?")
+"""Begins what ReplicaFailure says. The name is another at each try: left in, the message would change for ever."""
 
 
 def once_ready(live: Object) -> bool:
