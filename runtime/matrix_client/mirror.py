@@ -43,7 +43,8 @@ class Mirror:
     async def change(self, seconds: float | None = None) -> bool:
         """True as soon as something has changed since the last call, False after `seconds` without. Raises what the watch raised."""
         try:
-            await asyncio.wait_for(self._changed.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
         except TimeoutError:
             return False
         self._changed.clear()

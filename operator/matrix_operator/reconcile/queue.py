@@ -6,6 +6,7 @@ import asyncio
 import heapq
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from matrix_crds.keys import ObjectKey
@@ -68,10 +69,10 @@ class WorkQueue:
             key, wait = self._pop_due()
             if key is not None:
                 return key
-            try:
-                await asyncio.wait_for(self._changed.wait(), wait)
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                # Not asyncio.wait_for: before Python 3.12 it swallows a cancellation that comes together with the result.
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()
 
     def done(self, key: ObjectKey) -> None:
         """The work on `key` has ended."""

@@ -42,4 +42,5 @@ class GatewayReporter:
 
     async def _post(self, client: httpx2.AsyncClient, gateway: Gateway) -> None:
         headers = {"Authorization": f"Bearer {self._token.read()}", "Content-Type": "application/json"}
-        await asyncio.wait_for(client.post(self._url, content=gateway.model_dump_json(by_alias=True), headers=headers), POST_SECONDS * 2)
+        async with asyncio.timeout(POST_SECONDS * 2):
+            await client.post(self._url, content=gateway.model_dump_json(by_alias=True), headers=headers)

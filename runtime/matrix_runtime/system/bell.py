@@ -22,7 +22,8 @@ class Bell:
     async def wait(self, seconds: float) -> bool:
         """Whether it rang within that time."""
         try:
-            await asyncio.wait_for(self._rung.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._rung.wait()
         except TimeoutError:
             return False
         return True

@@ -93,3 +93,19 @@ def test_a_forgotten_key_does_not_come_back() -> None:
     clock.now += 10
     assert len(queue) == 0
     assert queue.idle
+
+
+def test_a_worker_that_is_cancelled_just_as_something_happens_ends() -> None:
+    async def scenario() -> None:
+        queue, _ = make()
+        queue.add(B, 60.0)
+        worker = asyncio.create_task(queue.get())
+        for _ in range(3):
+            await asyncio.sleep(0)
+        queue.done(A)
+        await asyncio.sleep(0)
+        worker.cancel()
+        done, _ = await asyncio.wait([worker], timeout=5)
+        assert done and worker.cancelled()
+
+    asyncio.run(scenario())
