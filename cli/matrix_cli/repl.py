@@ -38,16 +38,18 @@ class Repl:
     def run(self) -> None:
         """Until the user ends it."""
         click.echo(_dim(f"{self._conversation.model} listens; /help says what else there is, Ctrl-D ends"), err=True)
+        interrupted = False
         while True:
             try:
-                question = read_question(self._read, PROMPT, FURTHER)
-            except KeyboardInterrupt:
-                click.echo(_dim("\n(Ctrl-D or /quit ends)"), err=True)
-                continue
+                if interrupted:
+                    click.echo(_dim("\n(Ctrl-D or /quit ends)"), err=True)
+                interrupted = False
+                if not self._take(read_question(self._read, PROMPT, FURTHER)):
+                    return
+            except KeyboardInterrupt:  # nothing else here: a second one would end the conversation
+                interrupted = True
             except EOFError:
                 click.echo()
-                return
-            if not self._take(question):
                 return
 
     def _take(self, question: str) -> bool:

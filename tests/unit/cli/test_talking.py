@@ -19,6 +19,7 @@ from tests.unit.client.replica import TOKEN, Replica, serving
 from tests.unit.client.worlds import LAB, World
 
 SECONDS = 60.0
+AGAIN_SECONDS = 5.0
 
 
 LEAD = """
@@ -61,12 +62,14 @@ class Terminal:
         return told
 
     def press(self, keys: str, pattern: str) -> None:
-        """Type them again each second until it shows: readline misses a signal between its prompt and its wait, which no hand can hit."""
+        """Type them, and again every few seconds, until it shows: readline misses a signal between its prompt and its wait."""
         deadline = time.monotonic() + SECONDS
         while not re.search(pattern, self.output):
             assert time.monotonic() < deadline, self.output
             self.type(keys)
-            self._read(1.0)
+            pause = time.monotonic() + AGAIN_SECONDS
+            while time.monotonic() < pause and not re.search(pattern, self.output):
+                self._read(0.2)
         self.until(pattern)
 
     def _read(self, seconds: float) -> None:
