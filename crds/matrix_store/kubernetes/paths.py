@@ -7,6 +7,7 @@ from matrix_crds.keys import ObjectKey
 from matrix_crds.registry import KINDS
 
 PLURALS = {info.kind: info.plural for info in KINDS}
+GROUP_VERSION = f"/apis/{API_VERSION}"
 CORE_EVENTS = "/api/v1/events"
 
 

@@ -42,12 +42,18 @@ class KubernetesStore:
         return stored(await self._read(key))
 
     async def list(self, kind: str, namespace: str | None = None) -> Sequence[StoredObject]:
-        if kind not in paths.PLURALS:
-            return []
-        items, _ = await self._api.list_all(paths.collection(kind, namespace or self._namespace))
-        # A list's items lack what is the same for all of them.
-        found = [stored({**item, "kind": kind}) for item in items]
+        found, _ = await self.list_at(kind, namespace) if kind in paths.PLURALS else ([], 0)
         return sorted(found, key=lambda item: item.key)
+
+    async def list_at(self, kind: str, namespace: str | None = None) -> tuple[Sequence[StoredObject], int]:
+        """All of a kind, and the version of the store at which that is so."""
+        items, version = await self._api.list_all(paths.collection(kind, namespace or self._namespace))
+        # A list's items lack what is the same for all of them.
+        return [stored({**item, "kind": kind}) for item in items], int(version)
+
+    async def served_kinds(self) -> frozenset[str]:
+        """The kinds that the API server names when it is asked what it has: a new one is served a moment before it is named."""
+        return frozenset(str(item["kind"]) for item in (await self._api.get(paths.GROUP_VERSION)).get("resources") or ())
 
     async def watch(self, *kinds: str) -> AsyncIterator[Change]:
         watch = Watch(self._api, {kind: paths.collection(kind, self._namespace) for kind in kinds})

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 from matrix_crds.keys import ObjectKey
 from matrix_operator.backends.choice import Backends
@@ -19,7 +19,7 @@ from matrix_operator.reconcile.controller import Controller
 from matrix_operator.reconcile.queue import WorkQueue
 from matrix_operator.reconcile.steps import StepHook, no_hook
 from matrix_store.errors import Conflict, NotFound, StoreError
-from matrix_store.port import ChangeType, Store, StoredObject
+from matrix_store.port import Change, ChangeType, Store, StoredObject
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +39,12 @@ class Engine:
         metrics: ControllerMetrics,
         hook: StepHook = no_hook,
         may_act: Callable[[], bool] = lambda: True,
+        changes: AsyncIterator[Change] | None = None,
+        keep_running: bool = False,
     ) -> None:
-        self._store = store
+        """`changes`: what wakes it, if not the store's own watch. `keep_running`: also with nothing to manage."""
+        self._keep_running = keep_running
+        self._changes = changes if changes is not None else store.watch(*WORKERS)
         self._metrics = metrics
         self._http = HttpClient()
         self._cache = ObjectCache()
@@ -52,7 +56,8 @@ class Engine:
         self._pulse = Pulse(self.controller, backends, self._http, self._wake)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set, or nothing is left to manage for IDLE_EXIT_SECONDS. Raises StoreError if the store is lost."""
+        """Until `stop` is set, or nothing is left to manage for IDLE_EXIT_SECONDS (unless it is to keep running). Raises StoreError if
+        the store is lost."""
         tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._pulse.run())]
         tasks += [asyncio.create_task(self._work(self._queues[kind])) for kind, count in WORKERS.items() for _ in range(count)]
         ends = [asyncio.create_task(stop.wait()), asyncio.create_task(self._idle())]
@@ -67,7 +72,7 @@ class Engine:
             await self._http.close()
 
     async def _watch(self) -> None:
-        async for change in self._store.watch(*WORKERS):
+        async for change in self._changes:
             self._cache.take(change)
             if change.key is not None:
                 before = self._watched.pop(change.key, None)
@@ -120,12 +125,12 @@ class Engine:
         self._metrics.seconds.labels(key.kind).observe(time.monotonic() - started)
 
     async def _idle(self) -> None:
-        """Returns when there was no cluster, and nothing to do, for a while."""
+        """Returns when there was no cluster, and nothing to do, for a while (never if it is to keep running)."""
         await self._cache.synced.wait()
         since = time.monotonic()
         while time.monotonic() - since < IDLE_EXIT_SECONDS:
             await asyncio.sleep(1.0)
-            if self._count_objects() or not all(queue.idle for queue in self._queues.values()):
+            if self._count_objects() or self._keep_running or not all(queue.idle for queue in self._queues.values()):
                 since = time.monotonic()
         log.info("nothing left to manage")
 

@@ -1,0 +1,133 @@
+"""What wakes the engine on Kubernetes: kopf's watches on a real API server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from matrix_crds.cluster import AllocationKind
+from matrix_crds.constants import FINALIZER
+from matrix_operator.backends.choice import BackendChoice, Backends
+from matrix_operator.backends.fake import FakeBackend
+from matrix_operator.backends.port import NodePhase
+from matrix_operator.engines.kopf_feed import KopfFeed, login_from
+from matrix_operator.engines.loop import WORKERS, Engine
+from matrix_operator.metrics import ControllerMetrics
+from matrix_store.errors import Forbidden
+from matrix_store.kubernetes.store import KubernetesStore
+from matrix_store.port import Change, ChangeType, StoredObject
+from tests.lab.control_plane import ControlPlane
+from tests.unit.store.conformance import watching
+from tests.unit.store.support import KIND, OTHER_KIND, is_synced, key, manifest, until
+
+SECONDS = 15.0
+UNTIL_NOTICED = 10.0
+"""Seconds within which the engine is to hear of something after the API server is back."""
+
+
+@asynccontextmanager
+async def feeding(plane: ControlPlane, namespaces: Sequence[str], user: str = "") -> AsyncIterator[tuple[KubernetesStore, KopfFeed]]:
+    kubeconfig = plane.kubeconfig_for(user) if user else plane.kubeconfig
+    store = KubernetesStore.open(kubeconfig=kubeconfig, namespace=namespaces[0] if namespaces else None)
+    try:
+        yield store, KopfFeed(store, login_from(kubeconfig), tuple(WORKERS), namespaces)
+    finally:
+        await store.close()
+
+
+def run(body: Any) -> None:
+    asyncio.run(asyncio.wait_for(body, SECONDS))
+
+
+async def seen(changes: AsyncIterator[Change], stored: StoredObject) -> list[Change]:
+    """Up to the news of an object's state, which may come late."""
+    return await asyncio.wait_for(until(changes, lambda change: change.object == stored), UNTIL_NOTICED)
+
+
+def test_all_that_there_is_then_every_change(control_plane: ControlPlane, namespace: str) -> None:
+    async def body() -> None:
+        async with feeding(control_plane, [namespace]) as (store, feed):
+            first, _ = await store.apply(manifest("a", namespace=namespace))
+            async with aclosing(feed.changes()) as changes:  # type: ignore[type-var]
+                told = await until(changes, is_synced)
+                assert [(change.type, change.object) for change in told] == [(ChangeType.CHANGED, first), (ChangeType.SYNCED, None)]
+                second, _ = await store.apply(manifest("m", kind=OTHER_KIND, namespace=namespace))
+                assert [change.object for change in await seen(changes, second)] == [second]
+                changed = await store.write_status(first.key, {"summary": "up"}, resource_version=first.resource_version)
+                assert [change.object for change in await seen(changes, changed)] == [changed]
+                await store.delete(first.key)
+                assert await anext(changes) == Change(ChangeType.DELETED, first.key, changed)
+                assert feed.age < UNTIL_NOTICED
+
+    run(body())
+
+
+def test_what_is_deleted_while_nobody_looks_is_told(control_plane: ControlPlane, namespace: str) -> None:
+    async def body() -> None:
+        async with feeding(control_plane, [namespace]) as (store, feed):
+            gone, _ = await store.apply(manifest("gone", namespace=namespace))
+            stays, _ = await store.apply(manifest("stays", namespace=namespace))
+            async with aclosing(feed.changes()) as changes:  # type: ignore[type-var]
+                await until(changes, is_synced)
+                beat, _ = await store.apply(manifest("beat", namespace=namespace))
+                await seen(changes, beat)  # kopf watches
+                control_plane.api_server.kill()
+                await asyncio.to_thread(control_plane.api_server.start)
+                await asyncio.to_thread(control_plane.ready)
+                await store.delete(gone.key)
+                told = await asyncio.wait_for(until(changes, lambda change: change.type is ChangeType.DELETED), UNTIL_NOTICED)
+                assert told == [Change(ChangeType.DELETED, gone.key, gone)]
+                changed, _ = await store.apply(manifest("stays", cpu="3", namespace=namespace))
+                assert [change.object for change in await seen(changes, changed)] == [changed]
+                assert stays.uid == changed.uid
+
+    run(body())
+
+
+def test_without_the_right_to_look_it_ends_at_once(control_plane: ControlPlane, namespace: str) -> None:
+    async def body() -> None:
+        async with feeding(control_plane, [namespace], user="nobody") as (_, feed):
+            with pytest.raises(Forbidden, match="ask the cluster's administrator"):
+                await anext(feed.changes())
+
+    run(body())
+
+
+def test_an_engine_lives_on_it(control_plane: ControlPlane, namespace: str) -> None:
+    """From a manifest to a status and back to nothing; the backend is one in memory."""
+    backend = FakeBackend(phase=NodePhase.STARTING)
+    backends = Backends("kopf", "kubernetes", {"kubernetes": BackendChoice("Kubernetes", AllocationKind.RAY_CLUSTER, backend)})
+    lab = key("lab", namespace=namespace)
+
+    async def body() -> None:
+        async with feeding(control_plane, [namespace]) as (store, feed):
+            engine = Engine(store, backends, ControllerMetrics(), changes=feed.changes(), keep_running=True)
+            stop = asyncio.Event()
+            running = asyncio.create_task(engine.run(stop))
+            async with watching(store, KIND) as changes:
+                await store.apply(manifest("lab", namespace=namespace))
+                told = await until(changes, lambda change: change.object is not None and reason(change.object) == "Starting")
+                stored = told[-1].object
+                assert stored is not None
+                assert stored.finalizers == (FINALIZER,)
+                assert stored.raw["status"]["backend"] == "Kubernetes"
+                assert backend.calls[-1] == "ensure lab"
+                assert {event.key for event in await store.events(lab)} == {lab}
+                await store.delete(lab)
+                await until(changes, lambda change: change.type is ChangeType.DELETED and change.key == lab)
+            assert backend.calls[-1] == "remove lab"
+            assert backend.running == {}
+            stop.set()
+            await running
+
+    run(body())
+
+
+def reason(stored: StoredObject) -> str:
+    """Of not being ready."""
+    conditions = (stored.raw.get("status") or {}).get("conditions") or ()
+    return next((str(item["reason"]) for item in conditions if item["type"] == "Ready"), "")
