@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping, Sequence
-from concurrent.futures import wait
+from contextlib import suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
@@ -30,7 +31,11 @@ GLANCE_SECONDS = 0.5
 
 
 class _Loop:
-    """An event loop in a background thread. The caller's Ctrl-C cancels what runs there for it."""
+    """An event loop in a background thread. The caller's Ctrl-C cancels what runs there for it.
+
+    No lock of Python's is shared with that thread: a Ctrl-C between the taking of one and its return would block the loop for ever
+    (concurrent.futures has such places). A SimpleQueue is safe: it is made to be interrupted anywhere.
+    """
 
     def __init__(self) -> None:
         self._loop = _new_loop()()
@@ -38,14 +43,28 @@ class _Loop:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        started: list[asyncio.Task[T]] = []
+        ended: SimpleQueue[asyncio.Task[T]] = SimpleQueue()
+
+        def start() -> None:
+            task = self._loop.create_task(work)
+            task.add_done_callback(ended.put)
+            started.append(task)
+
+        def cancel() -> None:
+            for task in started:
+                task.cancel()
+                task.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody else asks for it
+            if not started:
+                work.close()
+
         try:
-            while not wait([future], GLANCE_SECONDS).done:
-                pass
-            return future.result()
-        except BaseException:
-            future.cancel()
+            self._loop.call_soon_threadsafe(start)
+            task = _taken(ended)
+        except BaseException:  # Ctrl-C, or what another handler of a signal raises
+            self._loop.call_soon_threadsafe(cancel)
             raise
+        return task.result()
 
     def iterate(self, pieces: AsyncIterator[T]) -> Generator[T, None, None]:
         """The pieces one by one; the source is closed when the reader stops early."""
@@ -67,6 +86,12 @@ class _Loop:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+def _taken(ended: SimpleQueue[T]) -> T:
+    while True:
+        with suppress(Empty):
+            return ended.get(timeout=GLANCE_SECONDS)
 
 
 def _new_loop() -> Callable[[], asyncio.AbstractEventLoop]:
