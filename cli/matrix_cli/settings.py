@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import click
@@ -26,7 +27,7 @@ class Settings:
     home: str | None = None
     debug: bool = False
 
-    @property
+    @cached_property
     def namespace(self) -> str:
         """The one that was given, else the context's own."""
         return self.given_namespace or open_context(self.context, self.home).default_namespace

@@ -10,9 +10,8 @@ from typing import Any
 
 import httpx2
 
-from matrix_store.errors import StoreError
 from matrix_store.kubernetes.connection import Connection
-from matrix_store.kubernetes.faults import refusal, unreachable, waits
+from matrix_store.kubernetes.faults import refusal, unreachable, unreadable, waits
 from matrix_store.port import Raw
 
 MANAGER = "matrix"
@@ -113,11 +112,3 @@ def _decoded(response: httpx2.Response) -> Raw:
     if not isinstance(body, dict):
         raise unreadable(response)
     return body
-
-
-def unreadable(response: httpx2.Response) -> StoreError:
-    """For an answer that is no API server's, such as the page of a proxy between us and it."""
-    from matrix_store.errors import Unavailable
-
-    kind = response.headers.get("Content-Type", "no content type")
-    return Unavailable(f"{response.request.url.host} answered with something that is no Kubernetes object ({kind}): is it an API server?")

@@ -69,6 +69,12 @@ def unreachable(error: Exception, server: str) -> StoreError:
     return Unavailable(f"the API server {server} can't be reached: {_one_line(error) or type(error).__name__}")
 
 
+def unreadable(response: httpx2.Response) -> StoreError:
+    """For an answer that is no API server's, such as the page of a proxy between us and it."""
+    kind = response.headers.get("Content-Type", "no content type")
+    return Unavailable(f"{response.request.url.host} answered with something that is no Kubernetes object ({kind}): is it an API server?")
+
+
 def waits(response: httpx2.Response) -> float:
     """Seconds that the server asks to wait before the next try."""
     try:

@@ -21,6 +21,11 @@ def stored(raw: Raw) -> StoredObject:
     return StoredObject({**raw, "metadata": metadata})
 
 
+def stored_items(kind: str, items: list[Raw]) -> list[StoredObject]:
+    """The items of a list, which may lack what is the same for all of them."""
+    return [stored({**item, "kind": kind}) for item in items]
+
+
 def creation(valid: Raw) -> Raw:
     """The body that creates what a manifest declares."""
     metadata = valid["metadata"]

@@ -13,7 +13,7 @@ from matrix_store.kubernetes.api import Api, replace_version
 from matrix_store.kubernetes.connection import connect
 from matrix_store.kubernetes.events import Events
 from matrix_store.kubernetes.faults import AlreadyThere
-from matrix_store.kubernetes.manifests import USERS_MAPS, changes, creation, stored
+from matrix_store.kubernetes.manifests import USERS_MAPS, changes, creation, stored, stored_items
 from matrix_store.kubernetes.watch import Watch
 from matrix_store.port import ApplyResult, Change, Event, Raw, StoredObject
 from matrix_store.validation import Validator, model_validator
@@ -48,8 +48,7 @@ class KubernetesStore:
     async def list_at(self, kind: str, namespace: str | None = None) -> tuple[Sequence[StoredObject], int]:
         """All of a kind, and the version of the store at which that is so."""
         items, version = await self._api.list_all(paths.collection(kind, namespace or self._namespace))
-        # A list's items lack what is the same for all of them.
-        return [stored({**item, "kind": kind}) for item in items], int(version)
+        return stored_items(kind, items), int(version)
 
     async def served_kinds(self) -> frozenset[str]:
         """The kinds that the API server names when it is asked what it has: a new one is served a moment before it is named."""
@@ -70,7 +69,7 @@ class KubernetesStore:
         key = ObjectKey(valid["kind"], valid["metadata"]["namespace"], valid["metadata"]["name"])
         for _ in range(APPLY_TRIES):
             try:
-                return await self._apply(key, manifest, validate, dry_run=dry_run)
+                return await self._apply(key, valid, lambda old: validate(manifest, old), dry_run=dry_run)
             except _Moved:
                 continue
         raise Conflict(f"{key} is being changed by others all the time; try again")
@@ -124,14 +123,16 @@ class KubernetesStore:
         async with _named(key):
             return await self._api.get(paths.of(key))
 
-    async def _apply(self, key: ObjectKey, manifest: Raw, validate: Validator, *, dry_run: bool) -> tuple[StoredObject, ApplyResult]:
+    async def _apply(
+        self, key: ObjectKey, valid: Raw, valid_after: Callable[[StoredObject], Raw], *, dry_run: bool
+    ) -> tuple[StoredObject, ApplyResult]:
         try:
             raw = await self._read(key)
         except NotFound:
-            return await self._create(key, creation(validate(manifest, None)), dry_run=dry_run), ApplyResult.CREATED
+            return await self._create(key, creation(valid), dry_run=dry_run), ApplyResult.CREATED
         old = stored(raw)
         _refuse_deleting(old)
-        patch = changes(raw, validate(manifest, old))
+        patch = changes(raw, valid_after(old))
         if not patch:
             return old, ApplyResult.UNCHANGED
         try:

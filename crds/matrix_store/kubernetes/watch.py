@@ -20,7 +20,7 @@ from matrix_store.kubernetes.api import Api
 from matrix_store.kubernetes.connection import CONNECT_SECONDS
 from matrix_store.kubernetes.faults import TooOld, refusal, refusal_of, unreachable
 from matrix_store.kubernetes.known import Known
-from matrix_store.kubernetes.manifests import stored
+from matrix_store.kubernetes.manifests import stored, stored_items
 from matrix_store.port import Change, ChangeType, Raw
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ class _Follower:
 
     async def _relist(self) -> None:
         items, version = await self._api.list_all(self._path)
-        self._tell(self._known.listed(self._kind, [stored({**raw, "kind": self._kind}) for raw in items], int(version)))
+        self._tell(self._known.listed(self._kind, stored_items(self._kind, items), int(version)))
         self._version = version
         self._watch.synced(self._kind)
 

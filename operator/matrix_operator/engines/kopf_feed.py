@@ -22,6 +22,7 @@ import kopf
 from matrix_crds.constants import GROUP, VERSION
 from matrix_operator.errors import ForeignFault
 from matrix_store.errors import StoreError, Unavailable
+from matrix_store.kubernetes.connection import configured
 from matrix_store.kubernetes.known import Known
 from matrix_store.kubernetes.manifests import stored
 from matrix_store.kubernetes.paths import PLURALS
@@ -168,8 +169,6 @@ def _configure(settings: kopf.OperatorSettings) -> None:
 
 def login_from(kubeconfig: Path | None, context: str | None = None) -> kopf.ConnectionInfo:
     """kopf's credentials: those of our own connection. Raises Unavailable."""
-    from matrix_store.kubernetes.connection import configured
-
     config = configured(context, kubeconfig)
     cluster, user = config.cluster, config.user
     token = user.token if user else None
