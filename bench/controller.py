@@ -18,8 +18,7 @@ from matrix_crds.cluster import AllocationKind
 from matrix_crds.constants import API_VERSION
 from matrix_crds.keys import ObjectKey
 from matrix_operator.backends.choice import BackendChoice, Backends
-from matrix_operator.backends.fake import FakeBackend
-from matrix_operator.backends.port import RayAddress
+from matrix_operator.backends.fake import FakeBackend, loopback_address
 from matrix_operator.engines.loop import Engine
 from matrix_operator.metrics import ControllerMetrics
 from matrix_store.database import Database
@@ -78,7 +77,7 @@ def thousand_objects() -> Row:
 
 async def edit_while_it_runs(home: Home, database: Database, url: str, names: list[tuple[str, str]]) -> list[float]:
     store = await SqliteStore.open(home.database)
-    backend = FakeBackend(address_of=RayAddress(url + "/{name}", url + "/{name}", "127.0.0.1:1", "http://127.0.0.1:1", "t", "t"))
+    backend = FakeBackend(address_of=loopback_address(url + "/{name}", url + "/{name}"))
     choice = BackendChoice("Local", AllocationKind.LOCAL_PROCESSES, backend)
     stop = asyncio.Event()
     engine = asyncio.create_task(Engine(store, Backends("standalone", "local", {"local": choice}), ControllerMetrics()).run(stop))

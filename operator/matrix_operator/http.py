@@ -1,11 +1,11 @@
-"""HTTP to Ray and to the runtime, with aiohttp. Every call has a deadline and ends in an answer or a ForeignFault."""
+"""HTTP to Ray and to the runtime. Every call has a deadline and ends in an answer or a ForeignFault."""
 
 from __future__ import annotations
 
 import json
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 
@@ -30,14 +30,25 @@ class Answer:
             raise ForeignFault(f"{what} answered HTTP {self.status} with something that is not JSON: {self.text[:80]!r}") from error
 
 
+class Http(Protocol):
+    """A way to the clusters."""
+
+    async def request(self, method: str, url: str, *, token: str, seconds: float, body: object | None = None) -> Answer:
+        """`token` is that of whoever answers: Ray's or ours. Raises ForeignFault when no whole answer came within `seconds`."""
+        ...
+
+    async def close(self) -> None: ...
+
+
 class HttpClient:
-    """Keeps connections; one per controller, used in one event loop. No proxy of the environment is used: what it asks is ours."""
+    """Straight there, with aiohttp. Keeps connections; one per controller, used in one event loop. No proxy of the environment is used:
+    what it asks is ours."""
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
 
     async def request(self, method: str, url: str, *, token: str, seconds: float, body: object | None = None) -> Answer:
-        """Raises ForeignFault when no whole answer came within `seconds`."""
+        """As Http.request."""
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=min(seconds, CONNECT_SECONDS))
         headers = {"Authorization": f"Bearer {token}"}
         try:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from matrix_operator.errors import ForeignFault, ServeRejected
-from matrix_operator.http import HttpClient
+from matrix_operator.http import Http
 from matrix_operator.looks import Present, Unknown
 
 LOOK_SECONDS = 5.0
@@ -94,7 +94,7 @@ class _NodeAnswer(RayModel):
 class RayRest:
     """One cluster's REST API. The token is Ray's own: it means code execution."""
 
-    def __init__(self, http: HttpClient, url: str, token: str) -> None:
+    def __init__(self, http: Http, url: str, token: str) -> None:
         self._http = http
         self._url = url.rstrip("/")
         self._token = token

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from matrix_operator.errors import ForeignFault
-from matrix_operator.http import HttpClient
+from matrix_operator.http import Http
 from matrix_operator.looks import Present, Unknown
 from matrix_proto.state import STATE_PATH, Load, State
 
@@ -15,7 +15,7 @@ LOOK_SECONDS = 3.0
 class RuntimeState:
     """Reads the directory of one cluster."""
 
-    def __init__(self, http: HttpClient, url: str, token: str) -> None:
+    def __init__(self, http: Http, url: str, token: str) -> None:
         self._http = http
         self._url = url.rstrip("/") + STATE_PATH
         self._token = token

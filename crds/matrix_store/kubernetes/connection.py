@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from lightkube.config.client_adapter import AsyncClient, ConnectionParams
+from lightkube.config.client_adapter import ConnectionParams
 from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 from lightkube.core.exceptions import ConfigError
 
@@ -21,7 +21,8 @@ from matrix_store.errors import Unavailable
 REQUEST_SECONDS = 30.0
 """How long one call may take. A slow API server is given more time than a person would: its answer is worth more than a second try."""
 CONNECT_SECONDS = 5.0
-CONNECTIONS = 64
+CONNECTIONS = 256
+"""At once, of one client; those that are idle are closed."""
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 HELP = "see `kubectl config get-contexts`, or set KUBECONFIG"
 
@@ -49,9 +50,9 @@ def connect(context: str | None = None, kubeconfig: Path | None = None) -> Conne
 
 
 def _client(config: SingleConfig, params: ConnectionParams) -> httpx2.AsyncClient:
-    client: Any = AsyncClient(config, params)
-    client.headers["User-Agent"] = "matrix"
-    return client  # type: ignore[no-any-return]
+    options: dict[str, Any] = params.httpx_params(config)
+    limits = httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
+    return httpx2.AsyncClient(**options, limits=limits, headers={"User-Agent": "matrix"})
 
 
 def configured(context: str | None = None, kubeconfig: Path | None = None) -> SingleConfig:

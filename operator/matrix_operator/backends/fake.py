@@ -8,12 +8,14 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from matrix_crds.base import EndpointScope
 from matrix_crds.cluster import Allocation, MatrixCluster
 from matrix_operator.backends.port import (
     BackendRefusal,
     NodePhase,
     NodeState,
     Observation,
+    PublicAddress,
     RayAddress,
     Removal,
     RemovalState,
@@ -22,6 +24,12 @@ from matrix_operator.backends.port import (
 from matrix_operator.looks import Absent, Look, Present, Unknown
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def loopback_address(dashboard_url: str, state_url: str) -> RayAddress:
+    """Of a cluster that a test serves on this machine; nothing answers at the gateway and the directory."""
+    public = PublicAddress("http://127.0.0.1:9002", "127.0.0.1:9001", dashboard_url, state_url, EndpointScope.MACHINE)
+    return RayAddress(dashboard_url, state_url, "ray-token", "client-token", public)
 
 
 @dataclass

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from matrix_crds.base import EndpointScope
 from matrix_crds.cluster import Allocation, MatrixCluster
 from matrix_crds.reasons import ClusterReason
 from matrix_operator.looks import Look
@@ -44,19 +45,30 @@ class Observation:
 
 
 @dataclass(frozen=True)
-class RayAddress:
-    """How to reach a cluster from here."""
+class PublicAddress:
+    """Where users find a cluster: its status tells them."""
 
+    gateway_url: str
+    """Where the gateway answers, without /v1."""
+    directory_address: str
+    """host:port of mx-system's Directory service (directory.proto)."""
     dashboard_url: str
     """Ray's REST API, such as http://127.0.0.1:40001."""
     state_url: str
     """Where mx-system serves /matrix/v1/state."""
-    directory_address: str
-    """host:port of mx-system's Directory service (directory.proto)."""
-    gateway_url: str
-    """Where the gateway answers, without /v1."""
+    scope: EndpointScope
+    """From where all of this can be reached."""
+
+
+@dataclass(frozen=True)
+class RayAddress:
+    """How the controller reaches a cluster; that may be another way than the users'."""
+
+    dashboard_url: str
+    state_url: str
     ray_token: str = field(repr=False)
     client_token: str = field(repr=False)
+    public: PublicAddress
 
 
 @dataclass(frozen=True)

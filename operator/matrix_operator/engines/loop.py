@@ -12,7 +12,7 @@ from matrix_crds.keys import ObjectKey
 from matrix_operator.backends.choice import Backends
 from matrix_operator.engines.pulse import Pulse
 from matrix_operator.errors import ForeignFault
-from matrix_operator.http import HttpClient
+from matrix_operator.http import Http, HttpClient
 from matrix_operator.metrics import ControllerMetrics
 from matrix_operator.reconcile.cache import ObjectCache, cluster_key
 from matrix_operator.reconcile.controller import Controller
@@ -41,12 +41,14 @@ class Engine:
         may_act: Callable[[], bool] = lambda: True,
         changes: AsyncIterator[Change] | None = None,
         keep_running: bool = False,
+        http: Http | None = None,
     ) -> None:
-        """`changes`: what wakes it, if not the store's own watch. `keep_running`: also with nothing to manage."""
+        """`changes`: what wakes it, if not the store's own watch. `keep_running`: also with nothing to manage. `http`: the
+        way to the clusters, closed at the end; straight there by default."""
         self._keep_running = keep_running
         self._changes = changes if changes is not None else store.watch(*WORKERS)
         self._metrics = metrics
-        self._http = HttpClient()
+        self._http = http if http is not None else HttpClient()
         self._cache = ObjectCache()
         self._watched: dict[ObjectKey, StoredObject] = {}
         """What the watch said last. Not the cache: that one knows our own writes before the watch tells of them, and whom a change

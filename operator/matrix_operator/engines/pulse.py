@@ -14,7 +14,7 @@ from matrix_crds.cluster import MatrixCluster
 from matrix_crds.keys import ObjectKey
 from matrix_operator.backends.choice import Backends
 from matrix_operator.backends.port import ClusterBackend
-from matrix_operator.http import HttpClient
+from matrix_operator.http import Http
 from matrix_operator.looks import Present
 from matrix_operator.ray_rest import RayRest
 from matrix_operator.reconcile.controller import Controller
@@ -33,7 +33,7 @@ AFTER_SILENCE_SECONDS = 1.0
 class Pulse:
     """One task per part and cluster, for the clusters that the controller has looked at."""
 
-    def __init__(self, controller: Controller, backends: Backends, http: HttpClient, wake: Callable[[ObjectKey], None]) -> None:
+    def __init__(self, controller: Controller, backends: Backends, http: Http, wake: Callable[[ObjectKey], None]) -> None:
         self._controller = controller
         self._backends = backends
         self._http = http

@@ -15,7 +15,7 @@ from matrix_crds.errors import ManifestError
 from matrix_operator.backends.choice import BackendChoice, Backends
 from matrix_operator.backends.port import BackendRefusal, ClusterBackend, RemovalState
 from matrix_operator.errors import ForeignFault, ServeRejected
-from matrix_operator.http import HttpClient
+from matrix_operator.http import Http
 from matrix_operator.looks import Unknown
 from matrix_operator.metrics import ControllerMetrics
 from matrix_operator.ray_rest import RayRest
@@ -57,7 +57,7 @@ class ClusterReconciler:
         store: Store,
         cache: ObjectCache,
         backends: Backends,
-        http: HttpClient,
+        http: Http,
         metrics: ControllerMetrics,
         writer: StatusWriter,
         clock: Callable[[], datetime],

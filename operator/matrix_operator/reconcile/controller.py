@@ -19,7 +19,7 @@ from matrix_crds.errors import ManifestError
 from matrix_crds.keys import ObjectKey
 from matrix_operator.backends.choice import Backends
 from matrix_operator.errors import ForeignFault
-from matrix_operator.http import HttpClient
+from matrix_operator.http import Http
 from matrix_operator.metrics import ControllerMetrics
 from matrix_operator.reconcile import cluster_summary, deployment_summary
 from matrix_operator.reconcile.cache import ObjectCache
@@ -43,7 +43,7 @@ class Controller:
         store: Store,
         cache: ObjectCache,
         backends: Backends,
-        http: HttpClient,
+        http: Http,
         metrics: ControllerMetrics,
         wake: Callable[[ObjectKey], None],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),

@@ -3,13 +3,11 @@ control plane."""
 
 from __future__ import annotations
 
-from matrix_crds.base import Endpoint, EndpointScope
+from matrix_crds.base import Endpoint
 from matrix_crds.deployment import ModelDeployment
-from matrix_operator.backends.port import RayAddress
+from matrix_operator.backends.port import PublicAddress
 from matrix_operator.reconcile.serving_view import answering, unheard
 from matrix_operator.reconcile.view import ClusterView
-
-_SCOPE = EndpointScope.MACHINE
 
 
 def cluster_endpoints(view: ClusterView) -> tuple[Endpoint, ...]:
@@ -18,11 +16,12 @@ def cluster_endpoints(view: ClusterView) -> tuple[Endpoint, ...]:
         return ()
     if view.address is None:
         return view.cluster.status.endpoints
+    public = view.address.public
     return (
-        _openai(view.address),
-        Endpoint(name="grpc", url=f"grpc://{view.address.directory_address}", scope=_SCOPE),
-        Endpoint(name="dashboard", url=view.address.dashboard_url, scope=_SCOPE),
-        Endpoint(name="directory", url=view.address.state_url, scope=_SCOPE),
+        _openai(public),
+        Endpoint(name="grpc", url=f"grpc://{public.directory_address}", scope=public.scope),
+        Endpoint(name="dashboard", url=public.dashboard_url, scope=public.scope),
+        Endpoint(name="directory", url=public.state_url, scope=public.scope),
     )
 
 
@@ -31,10 +30,10 @@ def model_endpoints(deployment: ModelDeployment, view: ClusterView | None) -> tu
     if view is None or view.cluster.deleting or view.cluster.spec.suspend or view.backend_absent or not deployment.spec.replicas:
         return ()
     if answering(deployment, view) and view.address is not None:
-        return (_openai(view.address),)
+        return (_openai(view.address.public),)
     hidden = view.state is None or view.address is None or unheard(deployment, view)
     return deployment.status.endpoints if hidden else ()
 
 
-def _openai(address: RayAddress) -> Endpoint:
-    return Endpoint(name="openai", url=f"{address.gateway_url}/v1", scope=_SCOPE)
+def _openai(public: PublicAddress) -> Endpoint:
+    return Endpoint(name="openai", url=f"{public.gateway_url}/v1", scope=public.scope)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from matrix_operator.backends import kuberay
-from matrix_operator.backends.kuberay.layout import address_inside, layout
+from matrix_operator.backends.kuberay.layout import layout, public_address
 from matrix_operator.backends.kuberay.names import client_token_secret
 from matrix_operator.backends.kuberay.render import services
 from tests.unit.kuberay.builders import cluster
@@ -18,7 +18,7 @@ MODULES = [f"{kuberay.__name__}.{module.name}" for module in pkgutil.iter_module
 def test_the_layout_leads_to_our_services() -> None:
     of = cluster()
     ports = {service["metadata"]["name"]: {port["name"]: port["port"] for port in service["spec"]["ports"]} for service in services(of)}
-    found, address = layout(of), address_inside(of, "ray", "client")
+    found, address = layout(of), public_address(of)
     assert ports == {
         "lab-gateway": {"http": found.gateway_port},
         "lab-directory": {"state": found.state_port, "directory": found.directory_port},

@@ -8,7 +8,8 @@ from typing import Any
 from matrix_crds.cluster import Allocation, AllocationKind, MatrixCluster
 from matrix_crds.constants import FINALIZER
 from matrix_crds.deployment import ModelDeployment
-from matrix_operator.backends.port import NodePhase, NodeState, Observation, RayAddress, RuntimeLayout
+from matrix_operator.backends.fake import loopback_address
+from matrix_operator.backends.port import NodePhase, NodeState, Observation, RuntimeLayout
 from matrix_operator.looks import Look, Present
 from matrix_operator.ray_rest import RayNode, RayVersion, ServeApplication, ServeDetails
 from matrix_operator.reconcile.view import ClusterView, RayLooks
@@ -26,9 +27,7 @@ LAYOUT = RuntimeLayout(
     secrets_dir="/secrets",
     model_cache_dir="/models",
 )
-ADDRESS = RayAddress(
-    "http://127.0.0.1:8265", "http://127.0.0.1:9000", "127.0.0.1:9001", "http://127.0.0.1:9002", "ray-token", "client-token"
-)
+ADDRESS = loopback_address("http://127.0.0.1:8265", "http://127.0.0.1:9000")
 ALLOCATION = Allocation(kind=AllocationKind.LOCAL_PROCESSES, name="lab-uid", template_hash="h1", started_at=BEFORE)
 
 

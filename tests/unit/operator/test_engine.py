@@ -18,8 +18,8 @@ from matrix_crds.constants import API_VERSION, FINALIZER
 from matrix_crds.keys import ObjectKey
 from matrix_crds.reasons import ClusterReason
 from matrix_operator.backends.choice import BackendChoice, Backends
-from matrix_operator.backends.fake import FakeBackend
-from matrix_operator.backends.port import BackendRefusal, RayAddress, RemovalState
+from matrix_operator.backends.fake import FakeBackend, loopback_address
+from matrix_operator.backends.port import BackendRefusal, RemovalState
 from matrix_operator.engines import loop
 from matrix_operator.engines.loop import Engine
 from matrix_operator.metrics import ControllerMetrics
@@ -72,7 +72,7 @@ class World:
 @asynccontextmanager
 async def running(path: Path, ray: FakeRay, may_act: bool = True, *manifests: dict[str, Any]) -> AsyncIterator[World]:
     store = await SqliteStore.open(path / "matrix.db")
-    backend = FakeBackend(address_of=RayAddress(ray.url, ray.url, "127.0.0.1:1", "http://127.0.0.1:1", "ray", "client"))
+    backend = FakeBackend(address_of=loopback_address(ray.url, ray.url))
     choices = {"local": BackendChoice("Local", AllocationKind.LOCAL_PROCESSES, backend)}
     metrics = ControllerMetrics()
     if manifests:

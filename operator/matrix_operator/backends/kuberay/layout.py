@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from matrix_crds.base import EndpointScope
 from matrix_crds.cluster import MatrixCluster
 from matrix_operator.backends.kuberay.names import (
     DASHBOARD_PORT,
@@ -13,7 +14,7 @@ from matrix_operator.backends.kuberay.names import (
     head_service,
 )
 from matrix_operator.backends.kuberay.volumes import MODELS_DIRECTORY, SECRETS_DIRECTORY
-from matrix_operator.backends.port import RayAddress, RuntimeLayout
+from matrix_operator.backends.port import PublicAddress, RuntimeLayout
 
 BIND_HOST = "0.0.0.0"
 """What servers of ours bind in a pod: all its addresses. Each of them asks for a token."""
@@ -32,15 +33,14 @@ def layout(cluster: MatrixCluster) -> RuntimeLayout:
     )
 
 
-def address_inside(cluster: MatrixCluster, ray_token: str, client_token: str) -> RayAddress:
-    """How an operator in a pod reaches the cluster: by the names of its Services."""
-    return RayAddress(
+def public_address(cluster: MatrixCluster) -> PublicAddress:
+    """Where pods of the same Kubernetes cluster find it: by the names of its Services."""
+    return PublicAddress(
+        gateway_url=f"http://{_host(cluster, gateway_service(cluster))}:{GATEWAY_PORT}",
+        directory_address=f"{_host(cluster, directory_service(cluster))}:{DIRECTORY_PORT}",
         dashboard_url=f"http://{_host(cluster, head_service(cluster))}:{DASHBOARD_PORT}",
         state_url=_state_url(cluster),
-        directory_address=f"{_host(cluster, directory_service(cluster))}:{DIRECTORY_PORT}",
-        gateway_url=f"http://{_host(cluster, gateway_service(cluster))}:{GATEWAY_PORT}",
-        ray_token=ray_token,
-        client_token=client_token,
+        scope=EndpointScope.CLUSTER,
     )
 
 

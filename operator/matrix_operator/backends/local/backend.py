@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from matrix_crds.base import EndpointScope
 from matrix_crds.cluster import Allocation, MatrixCluster
 from matrix_crds.reasons import ClusterReason
 from matrix_operator.backends.local.ending import Shutdown
@@ -22,7 +23,7 @@ from matrix_operator.backends.local.spawning import Children
 from matrix_operator.backends.local.supervise import Supervisor
 from matrix_operator.backends.local.template import all_nodes, hash_of, render_template
 from matrix_operator.backends.local.view import look
-from matrix_operator.backends.port import BackendRefusal, Observation, RayAddress, Removal, RemovalState, RuntimeLayout
+from matrix_operator.backends.port import BackendRefusal, Observation, PublicAddress, RayAddress, Removal, RemovalState, RuntimeLayout
 from matrix_operator.looks import Look, Unknown
 from matrix_store.home import Home
 from matrix_store.process_identity import ProcessIdentity
@@ -129,14 +130,14 @@ class LocalBackend:
         if record is None or ray_token is None or client_token is None:
             return None
         ports = record.ports
-        return RayAddress(
+        public = PublicAddress(
+            gateway_url=f"http://{LOOPBACK}:{ports.gateway}",
+            directory_address=f"{LOOPBACK}:{ports.directory}",
             dashboard_url=f"http://{LOOPBACK}:{ports.dashboard}",
             state_url=f"http://{LOOPBACK}:{ports.state}",
-            directory_address=f"{LOOPBACK}:{ports.directory}",
-            gateway_url=f"http://{LOOPBACK}:{ports.gateway}",
-            ray_token=ray_token,
-            client_token=client_token,
+            scope=EndpointScope.MACHINE,
         )
+        return RayAddress(public.dashboard_url, public.state_url, ray_token, client_token, public)
 
     def _layout(self, cluster: MatrixCluster) -> RuntimeLayout | None:
         journal = Journal(self._home, cluster.metadata.uid)
