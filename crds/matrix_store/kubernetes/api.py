@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import httpx2
 
+from matrix_store.errors import Unavailable
 from matrix_store.kubernetes.connection import Connection
 from matrix_store.kubernetes.faults import refusal, unreachable, unreadable, waits
 from matrix_store.port import Raw
@@ -26,11 +27,24 @@ MERGE_PATCH = "application/merge-patch+json"
 WRITE = {"fieldManager": MANAGER, "fieldValidation": "Strict"}
 
 
+UNANSWERED = "none"
+"""Instead of a status code: no answer came."""
+CallHook = Callable[[str, str], None]
+"""Told of each call when it has ended: its HTTP method and the code of the answer, or UNANSWERED."""
+
+
+def _unheard(method: str, code: str) -> None:
+    """Nobody wants to know."""
+
+
 class Api:
     """One API server. Every method raises a StoreError and nothing else."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, heard: CallHook = _unheard, may_write: Callable[[], bool] = lambda: True) -> None:
+        """`may_write` is asked before each call that changes something; on False it is not made and is Unavailable."""
         self._connection = connection
+        self._heard = heard
+        self._may_write = may_write
 
     @property
     def http(self) -> httpx2.AsyncClient:
@@ -89,10 +103,15 @@ class Api:
     async def _send(
         self, method: str, path: str, params: Mapping[str, str], content: bytes | None, headers: Mapping[str, str]
     ) -> httpx2.Response:
+        if method != "GET" and not self._may_write():
+            raise Unavailable("nothing is written: this process can't prove that it still holds its lease")
         try:
-            return await self.http.request(method, path, params=params, content=content, headers=headers)
+            response = await self.http.request(method, path, params=params, content=content, headers=headers)
         except Exception as error:
+            self._heard(method, UNANSWERED)
             raise unreachable(error, self.server) from error
+        self._heard(method, str(response.status_code))
+        return response
 
 
 def replace_version(resource_version: str) -> Raw:

@@ -6,6 +6,7 @@ import ssl
 
 import httpx2
 
+from matrix_crds.constants import GROUP
 from matrix_store.errors import Conflict, Forbidden, NotFound, Rejected, StoreError, Unavailable
 
 RETRY_SECONDS = 1.0
@@ -20,8 +21,20 @@ class NamespaceGoing(Forbidden):
     """Nothing new can be created where everything is being deleted."""
 
 
+class KindUnknown(Unavailable):
+    """The server does not have that kind of object: its CRD is not installed."""
+
+
 class TooOld(Unavailable):
     """The server has forgotten the changes since that version: list again."""
+
+
+class Unauthenticated(Unavailable):
+    """The server does not know who is calling."""
+
+
+class Untrusted(Unavailable):
+    """The server's certificate is not that of the cluster we know."""
 
 
 def refusal(response: httpx2.Response) -> StoreError:
@@ -40,13 +53,13 @@ def refusal_of(status: dict[str, object], code: int, path: str = "") -> StoreErr
     reason, message = str(status.get("reason") or ""), _one_line(status.get("message"))
     match code:
         case 404:
-            return _not_found(status, message)
+            return _not_found(status, message, path)
         case 409:
             return (AlreadyThere if reason == "AlreadyExists" else Conflict)(f"{message}; look again")
         case 410:
             return TooOld(message)
         case 401:
-            return Unavailable(
+            return Unauthenticated(
                 f"the API server does not know who is calling ({message}): log in again, or check the kubeconfig's credentials"
             )
         case 403:
@@ -65,7 +78,7 @@ def unreachable(error: Exception, server: str) -> StoreError:
     if isinstance(error, httpx2.TimeoutException):
         return Unavailable(f"the API server {server} did not answer in time; is the network up?")
     if isinstance(cause, ssl.SSLError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return Unavailable(f"the API server {server} can't be trusted: {_one_line(error)}; check the kubeconfig's certificate authority")
+        return Untrusted(f"the API server {server} can't be trusted: {_one_line(error)}; check the kubeconfig's certificate authority")
     return Unavailable(f"the API server {server} can't be reached: {_one_line(error) or type(error).__name__}")
 
 
@@ -83,12 +96,12 @@ def waits(response: httpx2.Response) -> float:
         return RETRY_SECONDS
 
 
-def _not_found(status: dict[str, object], message: str) -> StoreError:
+def _not_found(status: dict[str, object], message: str, path: str) -> StoreError:
     details = status.get("details")
     if not isinstance(details, dict) or not details.get("name"):  # no object was asked for by name: the kind itself is unknown
-        return Unavailable(
-            f"the cluster does not know Matrix's kinds ({message}): install them with `kubectl apply --server-side -f crds/`"
-        )
+        if GROUP not in path:
+            return KindUnknown(f"the API server has no {path} ({message})")
+        return KindUnknown(f"the cluster does not know Matrix's kinds ({message}): install them with `kubectl apply --server-side -f crds/`")
     if details.get("kind") == "namespaces":
         return NotFound(f"namespace {details['name']!r} not found; create it: `kubectl create namespace {details['name']}`")
     return NotFound(message)
