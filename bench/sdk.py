@@ -51,6 +51,7 @@ async def dummy_replica(world: World, token_file: Path) -> AsyncIterator[Ready]:
     spec = HostSpec(
         settings=EngineSettings(engine=engine, served_name="chat", source="", resources=Resources()),
         bind_host="127.0.0.1",
+        announced_host="127.0.0.1",
         token_file=str(token_file),
     )
     host = await HostProcess.start(spec, {})

@@ -10,6 +10,9 @@ RETRYABLE_KEY = "matrix-retryable"
 """"1": the same request may succeed on another replica, or a moment later; "0": it will not."""
 ATTEMPT_KEY = "matrix-attempt"
 """Request metadata and header: the how-manieth try this is, from "1"; counted as a retry from "2" on."""
+TOKEN_HEADER = "x-matrix-authorization"
+"""Request header: a token like that of `authorization`, for ways on which that header does not arrive, as through the proxy of a Kubernetes
+API server. Where both are there this one counts, and the other is not looked at: it is for whoever stands between."""
 MODEL_HEADER = "x-matrix-model"
 """Request header: the model's name, for the gateway, when the body is too large to look for it."""
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from matrix_proto.errors import ErrorReason
+from matrix_proto.errors import TOKEN_HEADER, ErrorReason
 from matrix_runtime.errors import ApiError
 from matrix_runtime.tokens import TokenFile, bearer_token
 
@@ -58,7 +58,7 @@ def header(scope: Scope, wanted: bytes) -> str:
 
 def bearer(scope: Scope) -> str:
     """The bearer token of a request; "" without one."""
-    return bearer_token(header(scope, b"authorization"))
+    return bearer_token(header(scope, TOKEN_HEADER.encode()) or header(scope, b"authorization"))
 
 
 def error_body(message: str, status: int, param: str | None = None) -> dict[str, object]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc.aio
 
-from matrix_runtime.addresses import host_port
+from matrix_runtime.addresses import host_port, listening
 
 KEEPALIVE_SECONDS = 10.0
 """A peer that has not answered a ping for as long as this again is gone, and what it holds is set free."""
@@ -38,7 +38,8 @@ def make_server(interceptors: Sequence[grpc.aio.ServerInterceptor], largest_requ
 
 
 def bind(server: grpc.aio.Server, host: str, port: int) -> int:
-    """Listens; port 0 takes a free one. Returns the port. Raises OSError."""
+    """Listens; port 0 takes a free one, "0.0.0.0" and "::" all addresses of both families. Returns the port. Raises OSError."""
+    host = listening(host)
     try:
         taken = server.add_insecure_port(host_port(host, port))
     except RuntimeError as error:

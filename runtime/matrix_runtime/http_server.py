@@ -11,13 +11,14 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
-from matrix_runtime.addresses import host_port
+from matrix_runtime.addresses import listening
 
 BACKLOG = 2048
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. Raises OSError."""
+    """A listening socket; port 0 takes a free one, "0.0.0.0" and "::" all addresses of both families. Raises OSError."""
+    host = listening(host)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -25,6 +26,8 @@ def listen(host: str, port: int) -> socket.socket:
         # Inherited by its connections. asyncio sets it only on sockets that were made with the protocol's number, which these are not; an
         # answer of two writes would else wait for the caller's delayed acknowledgement, 40 ms.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if host == "::":
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.bind((host, port))
         listener.listen(BACKLOG)
     except BaseException:
@@ -67,7 +70,6 @@ class HttpServer:
         self._server = _Server(config)
         self._listener = listener
         self._task: asyncio.Task[None] | None = None
-        self.url = _url(listener)
 
     @property
     def running(self) -> bool:
@@ -88,9 +90,3 @@ class HttpServer:
         self._server.should_exit = True
         if self._task is not None:
             await self._task
-
-
-def _url(listener: socket.socket) -> str:
-    if listener.family == socket.AF_UNIX:
-        return f"unix:{listener.getsockname()}"
-    return f"http://{host_port(*listener.getsockname()[:2])}"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from matrix_proto.errors import MODEL_HEADER
+from matrix_proto.errors import MODEL_HEADER, TOKEN_HEADER
 from matrix_runtime.addresses import host_port
 from matrix_runtime.gateway import limits, words
 from matrix_runtime.gateway.desired import UPSTREAM, Desired, Server
@@ -116,7 +116,7 @@ def _defaults() -> Iterable[str]:
 def _front(layout: Layout) -> str:
     return _block(
         "frontend openai from common",
-        f"bind {layout.bind}",
+        f"bind {layout.bind}{' v4v6' if layout.host == '::' else ''}",
         _acl("is_health", "path -m str /health"),
         _acl("is_grpc", f"path_beg {SERVICE_PATH}"),
         _acl("is_question", f"path -m str {' '.join(sorted(QUERY_PATHS))}", "path_beg /v1/models/"),
@@ -131,6 +131,8 @@ def _front(layout: Layout) -> str:
 
 
 def _who(layout: Layout) -> Iterable[str]:
+    yield f"http-request set-header authorization %[req.fhdr({TOKEN_HEADER})] if {{ req.fhdr({TOKEN_HEADER}) -m len gt 0 }}"
+    yield f"http-request del-header {TOKEN_HEADER}"
     yield f"http-request set-var(txn.key) req.fhdr(authorization),sha2(256),hex,map({layout.map('keys')})"
     yield from _refuse(words.NO_KEY, "!{ var(txn.key) -m found }")
     yield "http-request set-var(txn.expires) var(txn.key),field(3,/)"

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from matrix_client.directory_watch import KnownReplica
 from matrix_proto.state import Gateway as Report
+from matrix_runtime.addresses import listening
 from matrix_runtime.gateway import config, metrics
 from matrix_runtime.gateway.admin import AdminSocket, Frozen
 from matrix_runtime.gateway.board import KnownBoard
 from matrix_runtime.gateway.config import Layout
 from matrix_runtime.gateway.desired import MAPS, Desired, desired
+from matrix_runtime.gateway.directory import OwnDirectory
 from matrix_runtime.gateway.forward import Forwarder
 from matrix_runtime.gateway.key_file import KeyFile
 from matrix_runtime.gateway.process import HaproxyProcess, NotStarted, connections, threads
@@ -31,21 +31,21 @@ SHORT_LIFE_SECONDS = 1.0
 PERSISTENT_REFUSALS = 3
 """So many looks in a row with something refused make the gateway not ready."""
 """A HAProxy that ends sooner is not started again at once."""
-LONGEST_DIRECTORY = 80
-"""A unix socket's path has 108 bytes, and HAProxy binds it under a longer name first."""
 
 logger = logging.getLogger("ray.serve")
 
 
 class Gateway:
-    """One port. `run` never ends by itself; whatever is wrong is told, and tried again."""
+    """One port; `url` is how others reach it. `run` never ends by itself; whatever is wrong is told, and tried again."""
 
-    def __init__(self, host: str, port: int, secrets: Path, board: KnownBoard, tell: Callable[[Report], None]) -> None:
+    def __init__(self, host: str, port: int, url: str, secrets: Path, board: KnownBoard, tell: Callable[[Report], None]) -> None:
+        self._url = url
         self._board = board
         self._tell = tell
         self._token = TokenFile(secrets / CLIENT_TOKEN)
         self._keys = KeyFile(secrets)
-        self._layout = Layout(own_directory(port), host, port, threads(), connections())
+        self._directory = OwnDirectory(port)
+        self._layout = Layout(self._directory.path, listening(host), port, threads(), connections())
         self._admin = AdminSocket(self._layout.socket("admin"))
         self._map_path = {name: self._layout.map(name) for name in MAPS}
         self._haproxy: HaproxyProcess | None = None
@@ -71,7 +71,7 @@ class Gateway:
         if self._sidecar is not None:
             await self._sidecar.stop()
         await self._forwarder.close()
-        shutil.rmtree(self._layout.directory, ignore_errors=True)
+        self._directory.remove()
 
     @property
     def pid(self) -> int:
@@ -86,7 +86,7 @@ class Gateway:
         except Exception as error:
             logger.exception("the gateway's look failed; it is repeated")
             problem = f"{type(error).__name__}: {error}"
-        return Report(ready=not problem, message=problem, url=f"http://{self._layout.bind}", pid=self.pid)
+        return Report(ready=not problem, message=problem, url=self._url, pid=self.pid)
 
     async def _repair(self) -> str:
         """What is wrong still, in words."""
@@ -123,7 +123,7 @@ class Gateway:
         write_private(file, config.render(self._layout, wanted))
         self._started = time.monotonic()
         self._haproxy = await HaproxyProcess.start(file, self._admin, self._board.ring)
-        clear_others(self._layout.directory, self._layout.port)
+        self._directory.clear_others()
         logger.info("HAProxy %s listens on %s", self._haproxy.pid, self._layout.bind)
 
     def _desired(self, replicas: Mapping[str, KnownReplica], sessions: Mapping[str, int]) -> Desired:
@@ -140,23 +140,6 @@ class Gateway:
         if isinstance(error, NotStarted) and "Address already in use" in str(error):
             return f"the port {self._layout.bind} is taken by another process; it is tried again each second"
         return f"HAProxy can't be started or driven: {error or type(error).__name__}"
-
-
-def clear_others(own: Path, port: int) -> None:
-    """Removes what a killed gateway of this port has left: the port is ours now, so it is gone."""
-    for directory in own.parent.glob(f"mx-gateway-{port}-*"):
-        if directory != own:
-            shutil.rmtree(directory, ignore_errors=True)
-
-
-def own_directory(port: int) -> Path:
-    """A new one, for its owner only."""
-    prefix = f"mx-gateway-{port}-"
-    directory = Path(tempfile.mkdtemp(prefix=prefix))
-    if len(str(directory)) > LONGEST_DIRECTORY:
-        directory.rmdir()
-        directory = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))
-    return directory
 
 
 def write_private(path: Path, text: str) -> None:

@@ -8,12 +8,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import ray
 from pydantic import ValidationError
 
 from matrix_client.directory_watch import DirectoryWatch
 from matrix_crds.base import LenientModel
 from matrix_proto.state import Gateway as Report
-from matrix_runtime.addresses import host_port
+from matrix_runtime.addresses import announced, from_here, host_port
 from matrix_runtime.gateway.board import KnownBoard, look_over_http
 from matrix_runtime.gateway.gateway import Gateway
 from matrix_runtime.gateway.report import GatewayReporter
@@ -43,7 +44,7 @@ class GatewayReplica:
         secrets = Path(parsed.secrets_dir)
         token = TokenFile(secrets / CLIENT_TOKEN)
         self._loop = asyncio.get_running_loop()
-        self._watch = DirectoryWatch(host_port(parsed.bind_host, parsed.directory_port), token.read, self._ring)
+        self._watch = DirectoryWatch(host_port(from_here(parsed.bind_host), parsed.directory_port), token.read, self._ring)
         self._board = KnownBoard(self._watch, look_over_http(parsed.state_url, token))
         self._reporter = GatewayReporter(parsed.state_url, TokenFile(secrets / RAY_TOKEN), Report(ready=False, message="starting"))
         self._gateway: Gateway | None = None
@@ -75,8 +76,9 @@ class GatewayReplica:
     async def _serve(self, arguments: GatewayArguments) -> None:
         while self._gateway is None:
             try:
-                secrets = Path(arguments.secrets_dir)
-                self._gateway = Gateway(arguments.bind_host, arguments.gateway_port, secrets, self._board, self._reporter.say)
+                secrets, host, port = Path(arguments.secrets_dir), arguments.bind_host, arguments.gateway_port
+                url = f"http://{host_port(announced(host, ray.util.get_node_ip_address), port)}"
+                self._gateway = Gateway(host, port, url, secrets, self._board, self._reporter.say)
             except OSError as error:
                 self._reporter.say(Report(ready=False, message=f"no directory for HAProxy can be made: {error}"))
                 await asyncio.sleep(RETRY_SECONDS)

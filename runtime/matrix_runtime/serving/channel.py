@@ -30,6 +30,8 @@ class HostSpec(Model):
 
     settings: EngineSettings
     bind_host: str
+    announced_host: str
+    """Where others reach what binds `bind_host`."""
     token_file: str
     """Holds the client token."""
 

@@ -49,7 +49,7 @@ def main(descriptor: int) -> int:
 async def _serve(engine: Engine, model: Path | None, spec: HostSpec, channel: HostChannel) -> None:
     servers = Servers(engine, spec.settings.served_name, TokenFile(Path(spec.token_file)))
     await engine.load(model, servers.meter)
-    url, grpc_address = await servers.start(spec.bind_host)
+    url, grpc_address = await servers.start(spec.bind_host, spec.announced_host)
     channel.send(Ready(url=url, grpc_address=grpc_address))
     failed = asyncio.create_task(engine.failed())
     others = asyncio.create_task(_drain(servers, channel)), asyncio.create_task(_tell(servers, channel))

@@ -14,7 +14,6 @@ import grpc.aio
 from matrix_proto import inference_pb2
 from matrix_proto.errors import ATTEMPT_KEY, ErrorReason
 from matrix_proto.limits import LARGEST_MESSAGE
-from matrix_runtime.addresses import host_port
 from matrix_runtime.engines.port import Api, Body, Engine, Piece
 from matrix_runtime.errors import ApiError
 from matrix_runtime.grpc_auth import TokenInterceptor
@@ -65,11 +64,11 @@ class InferenceServer:
         self._server = make_server([TokenInterceptor(token)], LARGEST_MESSAGE, LARGEST_MESSAGE)
         self._server.add_generic_rpc_handlers((self._handlers(),))
 
-    async def start(self, host: str) -> str:
-        """Listens on a free port; returns host:port. Raises OSError."""
+    async def start(self, host: str) -> int:
+        """Listens on a free port; returns it. Raises OSError."""
         port = bind(self._server, host, 0)
         await self._server.start()
-        return host_port(host, port)
+        return port
 
     async def stop(self, seconds: float) -> None:
         """Takes no new call; those in flight are cut off after so long."""

@@ -12,10 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import ray
 from pydantic import ValidationError
 from ray import serve
 
 from matrix_proto.state import HEARTBEAT_SECONDS, Replica, ReplicaState, StartFailure, StartPhase
+from matrix_runtime.addresses import announced
 from matrix_runtime.engines.port import EngineSettings
 from matrix_runtime.engines.select import environment, needs_model
 from matrix_runtime.errors import StartFailed
@@ -88,6 +90,7 @@ class ModelReplica:
         spec = HostSpec(
             settings=EngineSettings.model_validate(dict(self._arguments)),
             bind_host=self._arguments.bind_host,
+            announced_host=announced(self._arguments.bind_host, ray.util.get_node_ip_address),
             token_file=str(Path(self._arguments.secrets_dir) / CLIENT_TOKEN),
         )
         self._host = await HostProcess.start(spec, environment(spec.settings))

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 from matrix_proto.errors import ErrorReason
 from matrix_proto.state import Load
+from matrix_runtime.addresses import host_port
 from matrix_runtime.auth import Gate, Rules
 from matrix_runtime.engines.port import HEALTH_PATH, OFFERED_PATHS, Engine
 from matrix_runtime.engines.words import ENGINE_DIED
@@ -37,13 +38,16 @@ class Servers:
         self._http: HttpServer | None = None
         self._grpc: InferenceServer | None = None
 
-    async def start(self, host: str) -> tuple[str, str]:
-        """After the engine has loaded. Returns the HTTP server's URL and the gRPC server's address. Raises OSError."""
+    async def start(self, host: str, announced_host: str) -> tuple[str, str]:
+        """After the engine has loaded. Returns the HTTP server's URL and the gRPC server's address, as others reach what binds `host`.
+        Raises OSError."""
         app = guarded(HttpFront(self._engine.app(), self._ongoing, self.meter), self._token)
-        self._http = HttpServer(app, listen(host, 0))
+        listener = listen(host, 0)
+        self._http = HttpServer(app, listener)
         self._grpc = InferenceServer(self._engine, self._ongoing, self.meter, self._token)
         await self._http.start()
-        return self._http.url, await self._grpc.start(host)
+        http_port, grpc_port = listener.getsockname()[1], await self._grpc.start(host)
+        return f"http://{host_port(announced_host, http_port)}", host_port(announced_host, grpc_port)
 
     def load(self) -> Load:
         """How busy the replica is."""

@@ -58,7 +58,7 @@ class EngineHost:
         self._events = ours.makefile("rb")
         self.busy = Busyness()
         self.failed: Failed | None = None
-        self._send(HostSpec(settings=settings, bind_host="127.0.0.1", token_file=str(token)))
+        self._send(HostSpec(settings=settings, bind_host="127.0.0.1", announced_host="127.0.0.1", token_file=str(token)))
         try:
             self._expect(Checked)
             self._send(Load(model=str(model) if model else None))

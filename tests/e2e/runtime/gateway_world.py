@@ -194,7 +194,7 @@ async def run_gateway(home: Path, port: int) -> None:
         draft.replace(home / "report.json")
 
     board = KnownBoard(watch, look)
-    gateway = Gateway("127.0.0.1", port, home / "secrets", board, tell)
+    gateway = Gateway("127.0.0.1", port, f"http://127.0.0.1:{port}", home / "secrets", board, tell)
     running = asyncio.create_task(gateway.run())
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     known = ""
@@ -211,7 +211,7 @@ async def run_replica(secrets: Path, where: Path, model: str, settings: dict[str
     engine = DummyAdapter(DummyEngine.model_validate(settings), model)
     servers = Servers(engine, model, TokenFile(secrets / "client-token"))
     await engine.load(None, servers.meter)
-    addresses = await servers.start("127.0.0.1")
+    addresses = await servers.start("127.0.0.1", "127.0.0.1")
     draft = where.with_suffix(".tmp")
     draft.write_text(json.dumps(addresses))
     draft.replace(where)

@@ -56,6 +56,18 @@ def test_a_key_works_as_soon_as_it_is_issued_and_no_longer_when_it_is_revoked(wo
     eventually(lambda: ask(world, "mxk-one").status_code == 401, 20, "the key is revoked")
 
 
+def status(world: World, headers: dict[str, str]) -> int:
+    return httpx2.get(f"{world.url}/v1/models", headers=headers, timeout=60).status_code
+
+
+def test_where_authorization_does_not_arrive_another_header_takes_its_place(world: World) -> None:
+    token = KEY["Authorization"]
+    assert status(world, {"X-Matrix-Authorization": token}) == 200
+    assert status(world, {"X-Matrix-Authorization": "Bearer wrong", "Authorization": token}) == 401
+    assert status(world, {"X-Matrix-Authorization": token, "Authorization": "Basic of-a-proxy"}) == 200
+    assert status(world, {"X-Matrix-Authorization": "", "Authorization": token}) == 200
+
+
 def test_an_expired_key_is_refused(world: World) -> None:
     issue(world, key("late", expires=NOW - timedelta(seconds=5)), key("live", expires=NOW + timedelta(hours=1)))
     eventually(lambda: ask(world, "mxk-live").status_code == 200, 20, "the other key works")

@@ -189,7 +189,7 @@ def failure(engine: dict[str, Any], model: Path, tmp_path: Path) -> StartFailed:
     settings = EngineSettings.model_validate(
         {"engine": engine, "servedName": "m", "source": f"file://{model}", "resources": {"memory": "1Gi"}}
     )
-    spec = HostSpec(settings=settings, bind_host="127.0.0.1", token_file=str(tmp_path / "token"))
+    spec = HostSpec(settings=settings, bind_host="127.0.0.1", announced_host="127.0.0.1", token_file=str(tmp_path / "token"))
 
     async def start() -> StartFailed:
         host = await HostProcess.start(spec, environment(settings) | {"TMPDIR": str(tmp_path)})

@@ -55,6 +55,20 @@ def test_the_token_opens_what_is_offered(token: TokenFile) -> None:
     assert get(guarded(everything(), token), "/v1/chat/completions", BEARER).text == "inside"
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"X-Matrix-Authorization": "Bearer secret"}, 200),
+        ({"X-Matrix-Authorization": "Bearer wrong"}, 401),
+        ({"X-Matrix-Authorization": "Bearer secret", "Authorization": "Basic of-a-proxy"}, 200),
+        ({"X-Matrix-Authorization": "Bearer wrong", **BEARER}, 401),
+        ({"X-Matrix-Authorization": "", **BEARER}, 200),
+    ],
+)
+def test_where_authorization_does_not_arrive_another_header_takes_its_place(token: TokenFile, headers: dict[str, str], status: int) -> None:
+    assert get(guarded(everything(), token), "/v1/models", headers).status_code == status
+
+
 def test_bare_health_is_open_and_nothing_beneath_it(token: TokenFile) -> None:
     assert get(guarded(everything(), token), "/health").text == "inside"
     assert get(guarded(everything(), token), "/health/").status_code == 401

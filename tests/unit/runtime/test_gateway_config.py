@@ -56,9 +56,9 @@ def test_the_rendered_configuration_is_the_golden_one() -> None:
     assert text == GOLDEN.read_text(), "if the change is wanted: MATRIX_WRITE_GOLDEN=1 pytest " + __file__
 
 
-@pytest.mark.parametrize("slots", [2, 64])
-def test_haproxy_accepts_it_without_a_warning(tmp_path: Path, slots: int) -> None:
-    place = Layout(tmp_path, "127.0.0.1", 8000, slots=slots, connections=100)
+@pytest.mark.parametrize(("slots", "host"), [(2, "127.0.0.1"), (64, "127.0.0.1"), (2, "::"), (2, "0.0.0.0")])
+def test_haproxy_accepts_it_without_a_warning(tmp_path: Path, slots: int, host: str) -> None:
+    place = Layout(tmp_path, host, 8000, slots=slots, connections=100)
     wanted = example()
     for name in MAPS:
         place.map(name).write_text(map_text(wanted.maps[name]))

@@ -57,7 +57,7 @@ def test_what_changes_during_a_look_is_looked_at_at_once_unless_it_failed(
             await asyncio.sleep(seconds)
 
         monkeypatch.setattr(board, "news", news)
-        looked = Looks("127.0.0.1", 8000, tmp_path, board, lambda report: None)
+        looked = Looks("127.0.0.1", 8000, "http://127.0.0.1:8000", tmp_path, board, lambda report: None)
         looked.finds_ready = ready
         running = asyncio.create_task(looked.run())
         await asyncio.wait_for(waits.wait(), SECONDS)
@@ -70,7 +70,7 @@ def test_what_changes_during_a_look_is_looked_at_at_once_unless_it_failed(
 
 def test_a_refusal_of_haproxys_is_told_only_when_it_persists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    looked = gateway.Gateway("127.0.0.1", 8000, tmp_path, KnownBoard(NoReplicas(), no_look), lambda report: None)
+    looked = gateway.Gateway("127.0.0.1", 8000, "http://127.0.0.1:8000", tmp_path, KnownBoard(NoReplicas(), no_look), lambda report: None)
     told = [looked._refusal(refused) for refused in (["no"], ["no"], [], ["no"], ["no"], ["no", "never"], [])]
     assert told == ["", "", "", "", "", "HAProxy refused 2 changes, the first: no", ""]
     asyncio.run(looked.stop())

@@ -177,7 +177,7 @@ def settings(engine: dict[str, Any]) -> EngineSettings:
 
 
 async def start(engine: dict[str, Any], token: Path) -> HostProcess:
-    spec = HostSpec(settings=settings(engine), bind_host="127.0.0.1", token_file=str(token))
+    spec = HostSpec(settings=settings(engine), bind_host="127.0.0.1", announced_host="127.0.0.1", token_file=str(token))
     return await HostProcess.start(spec, environment(spec.settings))
 
 
