@@ -88,6 +88,8 @@ class RuntimeLayout:
     secrets_dir: str
     """Holds the files `ray-token` and `client-token`."""
     model_cache_dir: str
+    credentials_dir: str | None = None
+    """Holds a file for each key of the user's own; None: the environment has them."""
 
 
 class RemovalState(StrEnum):
