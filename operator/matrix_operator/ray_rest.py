@@ -91,6 +91,23 @@ class _NodeAnswer(RayModel):
     data: _NodeData
 
 
+class _Actor(RayModel):
+    node_id: str | None = None
+
+
+class _ActorList(RayModel):
+    result: tuple[_Actor, ...]
+
+
+class _ActorData(RayModel):
+    result: _ActorList
+
+
+class _ActorAnswer(RayModel):
+    result: bool
+    data: _ActorData
+
+
 class RayRest:
     """One cluster's REST API. The token is Ray's own: it means code execution."""
 
@@ -106,6 +123,18 @@ class RayRest:
         """All nodes that this Ray has seen, dead ones included."""
         look = await self._look("/api/v0/nodes?limit=10000", _NodeAnswer, LOOK_SECONDS)
         return Present(look.state.data.result.result) if isinstance(look, Present) else look
+
+    async def idle_addresses(self) -> Present[frozenset[str]] | Unknown:
+        """The addresses of the nodes on which no actor lives: no replica, no sandbox, no job's driver."""
+        nodes = await self.nodes()
+        if isinstance(nodes, Unknown):
+            return nodes
+        alive = "filter_keys=state&filter_predicates=%3D&filter_values=ALIVE"
+        actors = await self._look(f"/api/v0/actors?limit=10000&{alive}", _ActorAnswer, LOOK_SECONDS)
+        if isinstance(actors, Unknown):
+            return actors
+        busy = {actor.node_id for actor in actors.state.data.result.result}
+        return Present(frozenset(node.node_ip for node in nodes.state if node.alive and node.node_id not in busy))
 
     async def serve(self) -> Present[ServeDetails] | Unknown:
         return await self._look("/api/serve/applications/", ServeDetails, SERVE_LOOK_SECONDS)

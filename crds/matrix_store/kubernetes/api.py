@@ -80,6 +80,10 @@ class Api:
     async def merge(self, path: str, changes: Raw) -> Raw:
         return await self._json("PATCH", path, _writing(False), changes, content_type=MERGE_PATCH)
 
+    async def replace(self, path: str, body: Raw) -> Raw:
+        """Put it in the place of what is there; another version than the body's is a Conflict."""
+        return await self._json("PUT", path, _writing(False), body)
+
     async def delete(self, path: str, options: Raw) -> Raw:
         return await self._json("DELETE", path, {}, options)
 

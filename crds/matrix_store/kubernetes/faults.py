@@ -101,7 +101,9 @@ def _not_found(status: dict[str, object], message: str, path: str) -> StoreError
     if not isinstance(details, dict) or not details.get("name"):  # no object was asked for by name: the kind itself is unknown
         if GROUP not in path:
             return KindUnknown(f"the API server has no {path} ({message})")
-        return KindUnknown(f"the cluster does not know Matrix's kinds ({message}): install them with `kubectl apply --server-side -f crds/`")
+        return KindUnknown(
+            f"the cluster does not know Matrix's kinds ({message}): install them with `kubectl apply --server-side -f crds/`"
+        )
     if details.get("kind") == "namespaces":
         return NotFound(f"namespace {details['name']!r} not found; create it: `kubectl create namespace {details['name']}`")
     return NotFound(message)

@@ -80,6 +80,10 @@ class FakeBackend:
             self.running.pop(cluster.metadata.uid, None)
         return Removal(self.removal)
 
+    async def let_go(self, cluster: MatrixCluster) -> Removal:
+        self.calls.append(f"let go {cluster.metadata.name}")
+        return Removal(self.removal)
+
     async def address(self, cluster: MatrixCluster) -> RayAddress | None:
         if self.address_of is None:
             return None

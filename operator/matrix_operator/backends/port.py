@@ -140,6 +140,10 @@ class ClusterBackend(Protocol):
         tokens and the keys that were issued for it stay."""
         ...
 
+    async def let_go(self, cluster: MatrixCluster) -> Removal:
+        """One step towards the cluster outliving its object (deletionPolicy Orphan), called until it says Gone: nothing would follow."""
+        ...
+
     async def address(self, cluster: MatrixCluster) -> RayAddress | None:
         """How to reach Ray from here; None while that is not decided yet."""
         ...

@@ -9,7 +9,7 @@ from matrix_crds.constants import FINALIZER
 from matrix_operator.looks import Unknown
 from matrix_operator.reconcile.renewal import pending_renewal
 from matrix_operator.reconcile.selection import select
-from matrix_operator.reconcile.steps import AddFinalizer, Ensure, PutServe, RecordAllocation, ReleaseFinalizer, Remove, Step
+from matrix_operator.reconcile.steps import AddFinalizer, Ensure, LetGo, PutServe, RecordAllocation, Remove, Step
 from matrix_operator.reconcile.view import ClusterView
 from matrix_operator.serve_config import (
     SYSTEM_APPLICATION,
@@ -40,7 +40,7 @@ def _decide_deletion(cluster: MatrixCluster) -> tuple[Step, ...]:
     if FINALIZER not in cluster.metadata.finalizers:
         return ()
     if cluster.spec.deletion_policy is DeletionPolicy.ORPHAN:
-        return (ReleaseFinalizer("deletionPolicy is Orphan: what runs goes on running"),)
+        return (LetGo("deletionPolicy is Orphan: what runs goes on running"),)
     return (Remove("the object is being deleted"),)
 
 

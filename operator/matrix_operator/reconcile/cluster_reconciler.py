@@ -26,7 +26,17 @@ from matrix_operator.reconcile.conditions import TRUE
 from matrix_operator.reconcile.pace import AGAIN, DEPLOYING, REFUSED, SETTLING, STARTING, STEADY
 from matrix_operator.reconcile.serve_apply import apply_serve
 from matrix_operator.reconcile.status_writer import StatusWriter
-from matrix_operator.reconcile.steps import AddFinalizer, Ensure, PutServe, RecordAllocation, ReleaseFinalizer, Remove, Step, StepHook
+from matrix_operator.reconcile.steps import (
+    AddFinalizer,
+    Ensure,
+    LetGo,
+    PutServe,
+    RecordAllocation,
+    ReleaseFinalizer,
+    Remove,
+    Step,
+    StepHook,
+)
 from matrix_operator.reconcile.view import ClusterView, RayLooks
 from matrix_operator.runtime_state import RuntimeState
 from matrix_store.port import Store, StoredObject
@@ -98,7 +108,8 @@ class ClusterReconciler:
     # --- look ---
 
     async def _observe(self, cluster: MatrixCluster, backend: ClusterBackend) -> ClusterView:
-        look, address, layout = await asyncio.gather(backend.observe(cluster), backend.address(cluster), backend.layout(cluster))
+        look = await backend.observe(cluster)  # first: it may learn what the address needs
+        address, layout = await backend.address(cluster), await backend.layout(cluster)
         deployments, unreadable = self._deployments_of(cluster)
         view = ClusterView(
             cluster=cluster,
@@ -151,7 +162,7 @@ class ClusterReconciler:
             try:
                 stored, outcome = await self._carry_out_step(step, stored, view, backend, outcome)
                 if outcome.removal and outcome.removal.state is RemovalState.GONE and view.cluster.deleting:
-                    release = ReleaseFinalizer("nothing of the cluster is left")
+                    release = ReleaseFinalizer("nothing of the cluster would go with it")
                     stored, outcome = await self._carry_out_step(release, stored, view, backend, outcome)
             except BackendRefusal as refusal:
                 self._metrics.errors.labels("MatrixCluster", "user").inc()
@@ -177,11 +188,13 @@ class ClusterReconciler:
                 await self._put_serve(view, entries)
             case Remove():
                 outcome = outcome.with_removal(await backend.remove(view.cluster))
+            case LetGo():
+                outcome = outcome.with_removal(await backend.let_go(view.cluster))
             case ReleaseFinalizer():
                 await self._set_finalizers(stored, [name for name in stored.finalizers if name != FINALIZER])
                 outcome = outcome.with_release()
         self._metrics.steps.labels(type(step).__name__).inc()
-        if not isinstance(step, Ensure | Remove):
+        if not isinstance(step, Ensure | Remove | LetGo):
             log.info("%s: %s: %s", stored.key, type(step).__name__, step.why)
         await self._hook(step, "after")
         return stored, outcome
@@ -203,7 +216,7 @@ def _pace(view: ClusterView, steps: tuple[Step, ...], outcome: ClusterOutcome, s
     """Seconds until the next look, when nothing wakes the cluster before."""
     if outcome.removal and outcome.removal.state is not RemovalState.UNKNOWN:
         return STARTING
-    if any(not isinstance(step, Ensure | Remove) for step in steps):
+    if any(not isinstance(step, Ensure | Remove | LetGo) for step in steps):
         return AGAIN
     if outcome.refusal:
         return REFUSED

@@ -32,7 +32,10 @@ class WorkQueue:
         self._jitter = jitter
         self._heap: list[_Entry] = []
         self._due: dict[ObjectKey, float] = {}
-        self._working: set[ObjectKey] = set()
+        self._working: dict[ObjectKey, float] = {}
+        """With when the work on it began."""
+        self._moved = clock()
+        """When a key was last taken."""
         self._failures: dict[ObjectKey, int] = {}
         self._changed = asyncio.Event()
 
@@ -76,7 +79,7 @@ class WorkQueue:
 
     def done(self, key: ObjectKey) -> None:
         """The work on `key` has ended."""
-        self._working.discard(key)
+        self._working.pop(key, None)
         if key in self._due:
             heapq.heappush(self._heap, _Entry(self._due[key], key))
         self._changed.set()
@@ -91,6 +94,18 @@ class WorkQueue:
         """Nothing is being worked on, and nothing is due."""
         return not self._working and len(self) == 0
 
+    @property
+    def longest(self) -> float:
+        """Seconds for which the work that began first has lasted; 0 if there is none."""
+        return self._clock() - min(self._working.values()) if self._working else 0.0
+
+    @property
+    def stalled(self) -> float:
+        """Seconds for which keys have been due that nobody works on, and none was taken; 0 if there are none."""
+        now = self._clock()
+        due = [due for key, due in self._due.items() if due <= now and key not in self._working]
+        return now - max(min(due), self._moved) if due else 0.0
+
     def _pop_due(self) -> tuple[ObjectKey | None, float | None]:
         now = self._clock()
         while self._heap:
@@ -103,6 +118,6 @@ class WorkQueue:
                 return None, entry.due - now
             heapq.heappop(self._heap)
             del self._due[entry.key]
-            self._working.add(entry.key)
+            self._working[entry.key] = self._moved = now
             return entry.key, None
         return None, None

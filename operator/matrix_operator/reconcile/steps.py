@@ -46,6 +46,11 @@ class Remove(Step):
 
 
 @dataclass(frozen=True)
+class LetGo(Step):
+    """One step of the backend towards the cluster outliving its object."""
+
+
+@dataclass(frozen=True)
 class ReleaseFinalizer(Step):
     """Nothing of ours is left outside: let the object go."""
 

@@ -1,4 +1,4 @@
-"""Where things are found, and that nothing of this package needs a Kubernetes library."""
+"""Where things are found, and that the pure half of this package needs no Kubernetes library."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from matrix_operator.backends import kuberay
 from matrix_operator.backends.kuberay.layout import layout, public_address
 from matrix_operator.backends.kuberay.names import client_token_secret
 from matrix_operator.backends.kuberay.render import services
+from matrix_operator.backends.kuberay.volumes import CREDENTIALS_DIRECTORY
 from tests.unit.kuberay.builders import cluster
 
-MODULES = [f"{kuberay.__name__}.{module.name}" for module in pkgutil.iter_modules(kuberay.__path__)]
+TALKING = {"backend", "companions", "reach", "tokens", "watched"}
+"""The modules that talk to an API server."""
+MODULES = [f"{kuberay.__name__}.{module.name}" for module in pkgutil.iter_modules(kuberay.__path__) if module.name not in TALKING]
 
 
 def test_the_layout_leads_to_our_services() -> None:
@@ -23,6 +26,7 @@ def test_the_layout_leads_to_our_services() -> None:
         "lab-gateway": {"http": found.gateway_port},
         "lab-directory": {"state": found.state_port, "directory": found.directory_port},
     }
+    assert found.credentials_dir == CREDENTIALS_DIRECTORY
     assert address.state_url == found.state_url == f"http://lab-directory.team.svc:{found.state_port}"
     assert address.directory_address == f"lab-directory.team.svc:{found.directory_port}"
     assert address.gateway_url == f"http://lab-gateway.team.svc:{found.gateway_port}"
@@ -33,7 +37,7 @@ def test_the_status_of_a_cluster_names_the_secret_of_the_client_token() -> None:
     assert client_token_secret(cluster()) == "lab-client-token"
 
 
-def test_no_module_of_it_loads_a_kubernetes_library() -> None:
+def test_no_pure_module_loads_a_kubernetes_library() -> None:
     code = f"import importlib, sys\nfor name in {MODULES!r}: importlib.import_module(name)\nprint(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout.split()
     assert not {"lightkube", "kubernetes", "kopf", "ray"} & set(loaded)

@@ -58,6 +58,7 @@ def test_services_and_tokens_go_and_the_users_credentials_stay() -> None:
     assert companions(cluster()) == (
         ("Service", "lab-gateway"),
         ("Service", "lab-directory"),
+        ("Secret", "lab-api-keys"),
         ("Secret", "lab-client-token"),
         ("Secret", "lab-ray-token"),
     )

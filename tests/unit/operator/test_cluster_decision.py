@@ -13,7 +13,7 @@ from matrix_operator.backends.port import NodePhase
 from matrix_operator.looks import Absent, Unknown
 from matrix_operator.ray_rest import ServeApplication
 from matrix_operator.reconcile.cluster_decision import decide
-from matrix_operator.reconcile.steps import AddFinalizer, Ensure, PutServe, RecordAllocation, ReleaseFinalizer, Remove
+from matrix_operator.reconcile.steps import AddFinalizer, Ensure, LetGo, PutServe, RecordAllocation, ReleaseFinalizer, Remove
 from matrix_operator.reconcile.view import ClusterView
 from matrix_operator.serve_config import entry_hash, model_entry
 from tests.unit.operator.builders import LAYOUT, NOW, accepted, cluster, deployment, ray, running, view
@@ -45,7 +45,7 @@ TABLE: list[tuple[str, ClusterView, list[type]]] = [
     ("a model that no longer parses stays", view(ray=ray(accepted(M)), unreadable=frozenset({"m"})), [Ensure]),
     ("a deleted cluster is removed", view(cluster(deleting=True)), [Remove]),
     ("a deleted cluster without our finalizer is not ours to touch", view(cluster(deleting=True, finalizer=False)), []),
-    ("deletionPolicy Orphan only lets go", view(cluster({"deletionPolicy": "Orphan"}, deleting=True)), [ReleaseFinalizer]),
+    ("deletionPolicy Orphan only lets go", view(cluster({"deletionPolicy": "Orphan"}, deleting=True)), [LetGo]),
     ("a changed template is held back", view(template_hash="h2"), [Ensure]),
     ("but not when nothing was made of the former one", view(backend=Absent(), template_hash="h2"), [RecordAllocation]),
     ("until it is asked for", view(cluster(RESTART), template_hash="h2"), [Remove]),

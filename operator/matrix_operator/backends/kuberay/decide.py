@@ -11,7 +11,7 @@ from matrix_operator.backends.kuberay.checks import check_always, check_name, ch
 from matrix_operator.backends.kuberay.merge import keeps_templates, updated
 from matrix_operator.backends.kuberay.names import Object
 from matrix_operator.backends.kuberay.overlay import FragmentProblem
-from matrix_operator.backends.kuberay.reading import is_ending
+from matrix_operator.backends.kuberay.reading import at, is_ending, items
 from matrix_operator.backends.kuberay.rejection import rejection
 from matrix_operator.backends.kuberay.render import ray_cluster
 from matrix_operator.backends.kuberay.settings import KubeRaySettings
@@ -66,6 +66,18 @@ def decide(
         message = f"KubeRay refuses the RayCluster, what runs goes on as before: {refused}; change the manifest"
         raise BackendRefusal(ClusterReason.INVALID_SPEC, message)
     return None
+
+
+def names_victims(step: Replace, sight: Sight) -> bool:
+    """Whether it is to name pods that are not named yet: then it matters which of them are idle."""
+    live = sight.ray_cluster or {}
+    return bool(_victims(step.ray_cluster) - _victims(live))
+
+
+def _victims(ray_cluster: Object) -> set[str]:
+    return {
+        name for group in items(ray_cluster, "spec", "workerGroupSpecs") for name in at(group, "scaleStrategy", "workersToDelete") or ()
+    }
 
 
 def _create(cluster: MatrixCluster, allocation: Allocation, sight: Sight, settings: KubeRaySettings) -> Step:

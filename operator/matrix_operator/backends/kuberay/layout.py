@@ -13,7 +13,7 @@ from matrix_operator.backends.kuberay.names import (
     gateway_service,
     head_service,
 )
-from matrix_operator.backends.kuberay.volumes import MODELS_DIRECTORY, SECRETS_DIRECTORY
+from matrix_operator.backends.kuberay.volumes import CREDENTIALS_DIRECTORY, MODELS_DIRECTORY, SECRETS_DIRECTORY
 from matrix_operator.backends.port import PublicAddress, RuntimeLayout
 
 BIND_HOST = "0.0.0.0"
@@ -30,6 +30,7 @@ def layout(cluster: MatrixCluster) -> RuntimeLayout:
         bind_host=BIND_HOST,
         secrets_dir=SECRETS_DIRECTORY,
         model_cache_dir=MODELS_DIRECTORY,
+        credentials_dir=CREDENTIALS_DIRECTORY,
     )
 
 

@@ -35,6 +35,8 @@ CLIENT_TOKEN = "client-token"
 RAY_TOKEN_KEY = "auth_token"
 """The key at which KubeRay looks for a token in the Secret that authOptions.secretName names."""
 CLIENT_TOKEN_KEY = "token"
+API_KEYS = "api-keys"
+API_KEYS_KEY = "api-keys.json"
 
 DASHBOARD_PORT = 8265
 """KubeRay's default."""
@@ -75,6 +77,11 @@ def client_token_secret(cluster: MatrixCluster) -> str:
 def credentials_secret(cluster: MatrixCluster) -> str:
     """The user's own keys (hub, s3, providers): made by the user, or never."""
     return f"{cluster.metadata.name}-credentials"
+
+
+def api_keys_secret(cluster: MatrixCluster) -> str:
+    """The keys that were issued for the gateway: made with the first of them."""
+    return f"{cluster.metadata.name}-{API_KEYS}"
 
 
 def own_labels(cluster: MatrixCluster) -> dict[str, str]:

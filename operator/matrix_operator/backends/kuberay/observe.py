@@ -7,6 +7,7 @@ what has no pod: a suspended cluster, a head that is not made yet, pods that a q
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from datetime import datetime, timedelta
 
 from matrix_crds.cluster import Allocation, AllocationKind, MatrixCluster
@@ -117,6 +118,14 @@ def _with_loss(state: NodeState, live: Object, pod: Object) -> NodeState:
         return state
     message = f"{state.message}; Ray's state went with the former head, so the models start again"
     return NodeState(state.name, state.phase, state.since, state.reason, message)
+
+
+def head_incarnation(sight: Sight) -> Hashable:
+    """Another one has read its token anew: a container takes what is in its environment when it starts."""
+    pod = _head_pod(sight)
+    if pod is None:
+        return None
+    return pod["metadata"]["uid"], tuple(count(status, "restartCount") for status in items(pod, "status", "containerStatuses"))
 
 
 # --- the workers ---

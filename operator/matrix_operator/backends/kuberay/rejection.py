@@ -12,7 +12,7 @@ from datetime import datetime
 from matrix_operator.backends.kuberay.names import Object
 from matrix_operator.backends.kuberay.reading import at, created, items, moment
 
-_REASONS = ("InvalidRayClusterSpec", "InvalidRayClusterMetadata")
+REASONS = ("InvalidRayClusterSpec", "InvalidRayClusterMetadata")
 _WARNING = "RayCluster spec warning"
 """So begins an event of the same reason about a spec that is carried out nevertheless."""
 
@@ -29,7 +29,7 @@ def rejection(live: Object, events: Iterable[Object]) -> str | None:
 
 def _refuses(event: Object, uid: str) -> bool:
     about = event.get("involvedObject") or event.get("regarding") or {}
-    return event.get("reason") in _REASONS and about.get("uid") == uid and not _text(event).startswith(_WARNING)
+    return event.get("reason") in REASONS and about.get("uid") == uid and not _text(event).startswith(_WARNING)
 
 
 def _text(event: Object) -> str:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from matrix_crds.cluster import MatrixCluster
 from matrix_operator.backends.kuberay.names import (
     Object,
+    api_keys_secret,
     client_token_secret,
     directory_service,
     gateway_service,
@@ -50,6 +51,7 @@ def companions(cluster: MatrixCluster) -> tuple[tuple[str, str], ...]:
     return (
         ("Service", gateway_service(cluster)),
         ("Service", directory_service(cluster)),
+        ("Secret", api_keys_secret(cluster)),
         ("Secret", client_token_secret(cluster)),
         ("Secret", ray_token_secret(cluster)),
     )

@@ -6,18 +6,20 @@ from dataclasses import dataclass
 
 from matrix_crds.cluster import MatrixCluster, ModelCache, PersistentVolumeClaim
 from matrix_operator.backends.kuberay.names import (
+    API_KEYS_KEY,
     CLIENT_TOKEN,
     CLIENT_TOKEN_KEY,
     RAY_TOKEN,
     RAY_TOKEN_KEY,
     Object,
+    api_keys_secret,
     client_token_secret,
     credentials_secret,
     ray_token_secret,
 )
 
 SECRETS_DIRECTORY = "/var/run/matrix/secrets"
-"""Holds the files `ray-token` and `client-token`."""
+"""Holds the files `ray-token`, `client-token` and, once keys were issued, `api-keys.json`: the kubelet follows its changes."""
 CREDENTIALS_DIRECTORY = "/var/run/matrix/credentials"
 """A file for each key of the user's credentials; empty without such a Secret. The kubelet follows its changes, no restart needed."""
 GCS_DIRECTORY = "/var/lib/matrix/gcs"
@@ -59,6 +61,7 @@ def _tokens(cluster: MatrixCluster) -> Object:
     sources = [
         {"secret": {"name": ray_token_secret(cluster), "items": [{"key": RAY_TOKEN_KEY, "path": RAY_TOKEN}]}},
         {"secret": {"name": client_token_secret(cluster), "items": [{"key": CLIENT_TOKEN_KEY, "path": CLIENT_TOKEN}]}},
+        {"secret": {"name": api_keys_secret(cluster), "items": [{"key": API_KEYS_KEY, "path": API_KEYS_KEY}], "optional": True}},
     ]
     return {"name": "matrix-secrets", "projected": {"sources": sources, "defaultMode": _SECRET_MODE}}
 

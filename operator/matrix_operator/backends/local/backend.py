@@ -76,6 +76,9 @@ class LocalBackend:
     async def remove(self, cluster: MatrixCluster) -> Removal:
         return await asyncio.to_thread(self._remove, cluster.metadata.uid, made_anew=not cluster.deleting)
 
+    async def let_go(self, cluster: MatrixCluster) -> Removal:
+        return Removal(RemovalState.GONE)  # no process has an owner
+
     async def address(self, cluster: MatrixCluster) -> RayAddress | None:
         return await asyncio.to_thread(self._address, cluster.metadata.uid)
 

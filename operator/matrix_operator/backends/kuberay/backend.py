@@ -1,0 +1,209 @@
+"""The KubeRay backend: a Ray cluster as a RayCluster, which KubeRay makes pods of. The pure half is in the modules around it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable, Sequence
+from datetime import UTC, datetime
+
+from matrix_crds.cluster import Allocation, DeletionPolicy, MatrixCluster
+from matrix_crds.reasons import ClusterReason
+from matrix_operator.backends.kuberay import companions
+from matrix_operator.backends.kuberay.decide import Create, Replace, Wait, decide, names_victims
+from matrix_operator.backends.kuberay.layout import layout
+from matrix_operator.backends.kuberay.names import UID_LABEL, ray_cluster_name
+from matrix_operator.backends.kuberay.observe import head_incarnation, observation
+from matrix_operator.backends.kuberay.paths import collection, one
+from matrix_operator.backends.kuberay.reach import Reach
+from matrix_operator.backends.kuberay.reading import at, name_of
+from matrix_operator.backends.kuberay.removal import still_owned, teardown
+from matrix_operator.backends.kuberay.render import services
+from matrix_operator.backends.kuberay.settings import KubeRaySettings
+from matrix_operator.backends.kuberay.sight import Sight, fingerprint, listed, sight
+from matrix_operator.backends.kuberay.slim import writable
+from matrix_operator.backends.kuberay.template import template_hash
+from matrix_operator.backends.kuberay.tokens import Tokens, token_secrets
+from matrix_operator.backends.kuberay.watched import Watched
+from matrix_operator.backends.port import BackendRefusal, Observation, RayAddress, Removal, RemovalState, RuntimeLayout
+from matrix_operator.errors import ForeignFault
+from matrix_operator.looks import Look, Present, Unknown
+from matrix_operator.ray_rest import RayRest
+from matrix_store.errors import Conflict, Forbidden, NotFound, Rejected, StoreError
+from matrix_store.kubernetes.api import Api
+
+NO_KUBERAY = (
+    "KubeRay is not installed: the API server knows no RayClusters; install its operator with its CRDs "
+    "(https://docs.ray.io/en/latest/cluster/kubernetes), the cluster then starts by itself"
+)
+NOT_YET = "the API server has not told yet what there is"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class KubeRayBackend:
+    """A ClusterBackend. `run` must run beside it: it follows the API server, and everything but it looks into memory."""
+
+    def __init__(
+        self,
+        api: Api,
+        settings: KubeRaySettings,
+        reach: Reach,
+        namespaces: Sequence[str] = (),
+        clock: Callable[[], datetime] = _now,
+    ) -> None:
+        """`namespaces`: only these are followed; none for all of them."""
+        self._api = api
+        self._settings = settings
+        self._reach = reach
+        self._clock = clock
+        self._tokens = Tokens(api)
+        self._watched = {namespace: Watched(api, namespace) for namespace in namespaces or (None,)}
+
+    async def run(self) -> None:
+        """Until cancelled. Raises StoreError if what exists can't be listed at first."""
+        tasks = [asyncio.create_task(watched.run()) for watched in self._watched.values()]
+        try:
+            await asyncio.gather(*tasks)
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def complete(self) -> bool:
+        """Everything there was at the start is known."""
+        return all(watched.complete for watched in self._watched.values())
+
+    @property
+    def age(self) -> float:
+        """Seconds since the watch that is silent longest was heard: at rest it is about a minute at most."""
+        return max(watched.age for watched in self._watched.values())
+
+    # --- look ---
+
+    async def observe(self, cluster: MatrixCluster) -> Look[Observation]:
+        watched = self._of(cluster)
+        if not watched.complete:
+            return Unknown(NOT_YET)
+        seen = watched.sight(cluster)
+        found = observation(cluster, seen, self._clock())
+        if isinstance(found, Present):
+            try:
+                await self._tokens.read(cluster, head_incarnation(seen))
+            except Forbidden as error:
+                return Unknown(f"the cluster's tokens can't be read: {error}")
+        return found
+
+    async def pulse(self, cluster: MatrixCluster) -> Hashable:
+        watched = self._of(cluster)
+        return watched.complete, watched.kuberay_missing, fingerprint(watched.sight(cluster)), len(watched.services(cluster))
+
+    def template_hash(self, cluster: MatrixCluster) -> str:
+        return template_hash(cluster.spec)
+
+    async def address(self, cluster: MatrixCluster) -> RayAddress | None:
+        tokens = self._tokens.known(cluster)
+        return self._reach.address(cluster, tokens) if tokens else None
+
+    async def layout(self, cluster: MatrixCluster) -> RuntimeLayout | None:
+        return layout(cluster)
+
+    # --- act ---
+
+    async def ensure(self, cluster: MatrixCluster, desired: Allocation) -> None:
+        watched = self._of(cluster)
+        if watched.kuberay_missing:
+            raise BackendRefusal(ClusterReason.KUBERAY_SILENT, NO_KUBERAY)
+        if not watched.complete:
+            raise ForeignFault(NOT_YET)
+        try:
+            await self._ensure(cluster, desired, watched)
+        except Forbidden as error:
+            raise BackendRefusal(ClusterReason.BACKEND_UNREACHABLE, str(error)) from error
+        except Rejected as error:
+            raise BackendRefusal(ClusterReason.INVALID_SPEC, f"{error}; change the manifest") from error
+        except (Conflict, NotFound):
+            return  # somebody has changed it since we heard of it last: hearing of that brings the next look
+        except StoreError as error:
+            raise ForeignFault(str(error)) from error
+
+    async def _ensure(self, cluster: MatrixCluster, desired: Allocation, watched: Watched) -> None:
+        seen = watched.sight(cluster)
+        step = decide(cluster, desired, seen, self._settings)
+        if isinstance(step, Replace) and names_victims(step, seen):
+            step = decide(cluster, desired, seen, self._settings, await self._idle(cluster, seen))
+        if isinstance(step, Wait):
+            return
+        await self._ensure_companions(cluster, watched)
+        if isinstance(step, Create):
+            await companions.create(self._api, cluster, step.ray_cluster)
+        elif isinstance(step, Replace):
+            path = one("RayCluster", cluster.metadata.namespace, ray_cluster_name(cluster))
+            await self._api.replace(path, writable(step.ray_cluster))
+
+    async def _ensure_companions(self, cluster: MatrixCluster, watched: Watched) -> None:
+        if self._tokens.known(cluster) is None:
+            for secret in token_secrets(cluster):
+                await companions.create(self._api, cluster, secret)
+        there = watched.services(cluster)
+        for service in services(cluster):
+            if service["metadata"]["name"] not in map(name_of, there):
+                await companions.create(self._api, cluster, service)
+        owned = cluster.spec.deletion_policy is DeletionPolicy.DELETE
+        if any(bool(still_owned(cluster, [service])) != owned for service in there):
+            await companions.align_owners(self._api, cluster, owned=owned)
+
+    async def _idle(self, cluster: MatrixCluster, seen: Sight) -> frozenset[str]:
+        """The pods on which nothing runs, as Ray says; none when it can't be asked."""
+        address = await self.address(cluster)
+        if address is None:
+            return frozenset()
+        look = await RayRest(self._reach.http, address.dashboard_url, address.ray_token).idle_addresses()
+        idle = look.state if isinstance(look, Present) else frozenset()
+        return frozenset(name_of(pod) for pod in seen.pods if at(pod, "status", "podIP") in idle)
+
+    # --- end ---
+
+    async def remove(self, cluster: MatrixCluster) -> Removal:
+        watched = self._of(cluster)
+        if not watched.complete:
+            return Removal(RemovalState.UNKNOWN, NOT_YET)
+        try:
+            return await self._remove(cluster, watched)
+        except StoreError as error:
+            return Removal(RemovalState.UNKNOWN, str(error))
+
+    async def _remove(self, cluster: MatrixCluster, watched: Watched) -> Removal:
+        step = teardown(cluster, watched.sight(cluster), self._clock())
+        if step.removal.state is RemovalState.GONE:  # what was made a moment ago may not have been heard of: nothing is gone unasked
+            step = teardown(cluster, await self._asked(cluster), self._clock())
+        if step.delete is not None:
+            await companions.delete(self._api, cluster, step.delete, "RayCluster")
+        if step.removal.state is RemovalState.GONE and cluster.deleting:
+            await companions.delete_all(self._api, cluster)
+            self._tokens.forget(cluster)
+        return step.removal
+
+    async def let_go(self, cluster: MatrixCluster) -> Removal:
+        try:
+            left = await companions.align_owners(self._api, cluster, owned=False)
+        except StoreError as error:
+            return Removal(RemovalState.UNKNOWN, str(error))
+        if left:
+            return Removal(RemovalState.GOING, f"{listed(left)} would be deleted with the MatrixCluster; taking that from them")
+        self._tokens.forget(cluster)
+        return Removal(RemovalState.GONE)
+
+    async def _asked(self, cluster: MatrixCluster) -> Sight:
+        """What there is, as the API server answers now. Raises StoreError."""
+        namespace, uid = cluster.metadata.namespace, cluster.metadata.uid
+        ray_cluster = await companions.find(self._api, cluster, "RayCluster", ray_cluster_name(cluster))
+        pods, _ = await self._api.list_all(collection("Pod", namespace), labelSelector=f"{UID_LABEL}={uid}")
+        return sight(cluster, ray_cluster, pods)
+
+    def _of(self, cluster: MatrixCluster) -> Watched:
+        return self._watched.get(cluster.metadata.namespace) or self._watched[None]

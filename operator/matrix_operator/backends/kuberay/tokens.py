@@ -1,0 +1,86 @@
+"""A cluster's two tokens, in Secrets of its namespace: made once, read when they are needed, and kept in memory.
+
+Only single Secrets are read, by name: whoever may list or watch Secrets may read all of them. So a change is not heard of. It does not
+have to be: Ray's processes take their token when their pod is made, and so a new pod of the head is what makes us read again.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+from matrix_crds.cluster import MatrixCluster
+from matrix_operator.backends.kuberay.names import (
+    CLIENT_TOKEN_KEY,
+    RAY_TOKEN_KEY,
+    Object,
+    client_token_secret,
+    is_ours,
+    own_metadata,
+    ray_token_secret,
+)
+from matrix_operator.backends.kuberay.paths import one
+from matrix_operator.backends.kuberay.reading import at
+from matrix_store.errors import NotFound
+from matrix_store.kubernetes.api import Api
+
+
+@dataclass(frozen=True)
+class TokenPair:
+    ray: str = field(repr=False)
+    client: str = field(repr=False)
+
+
+class Tokens:
+    """Of all clusters."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._known: dict[str, tuple[Hashable, TokenPair]] = {}
+
+    def known(self, cluster: MatrixCluster) -> TokenPair | None:
+        """What was read last."""
+        _, pair = self._known.get(cluster.metadata.uid, (None, None))
+        return pair
+
+    async def read(self, cluster: MatrixCluster, incarnation: Hashable) -> TokenPair | None:
+        """None if one of the Secrets is not there, or is not ours, or has nothing in it. Asks again only for another `incarnation` (of
+        the head). Raises StoreError."""
+        known = self._known.get(cluster.metadata.uid)
+        if known is not None and known[0] == incarnation:
+            return known[1]
+        ray = await self._value(cluster, ray_token_secret(cluster), RAY_TOKEN_KEY)
+        client = await self._value(cluster, client_token_secret(cluster), CLIENT_TOKEN_KEY)
+        if not ray or not client:
+            self.forget(cluster)
+            return None
+        pair = TokenPair(ray, client)
+        self._known[cluster.metadata.uid] = incarnation, pair
+        return pair
+
+    def forget(self, cluster: MatrixCluster) -> None:
+        self._known.pop(cluster.metadata.uid, None)
+
+    async def _value(self, cluster: MatrixCluster, name: str, key: str) -> str:
+        try:
+            secret = await self._api.get(one("Secret", cluster.metadata.namespace, name))
+        except NotFound:
+            return ""
+        encoded = at(secret, "data", key) if is_ours(secret, cluster) else None
+        return base64.b64decode(encoded or "").decode().strip()
+
+
+def token_secrets(cluster: MatrixCluster) -> tuple[Object, ...]:
+    """The two Secrets, with new tokens in them: to be created, never to be written over what is there."""
+    return tuple(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": own_metadata(cluster, name),
+            "type": "Opaque",
+            "stringData": {key: secrets.token_urlsafe(32)},
+        }
+        for name, key in ((ray_token_secret(cluster), RAY_TOKEN_KEY), (client_token_secret(cluster), CLIENT_TOKEN_KEY))
+    )
