@@ -12,12 +12,14 @@ import pytest
 from tests.lab import build
 from tests.lab.control_plane import ControlPlane
 from tests.lab.errors import GoMissing, LabError
+from tests.lab.kuberay.standin import InThread, StandIn, in_thread
 
 ROOT = Path(__file__).parents[3]
 OUR_CRDS = sorted((ROOT / "crds").glob("*.yaml"))
 KUBERAY_CRDS = sorted((ROOT.parent / "shared" / "data" / "kuberay-crds").glob("*_rayclusters.yaml"))
 """KubeRay's own, where a copy lies beside the checkout; nothing here depends on it. Only of the kind that the operator uses: each of the
 four costs the API server 4 s of processor time and 100 MB."""
+OWN_KUBERAY_CRDS = [ROOT / "tests" / "lab" / "kuberay" / "rayclusters.yaml"]
 
 _numbers = itertools.count(1)
 
@@ -33,8 +35,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """etcd, API server, controller manager and scheduler, with our CRDs and, where they are at hand, KubeRay's."""
-    plane = ControlPlane(tmp_path_factory.mktemp("lab") / "plane", crds=[*OUR_CRDS, *KUBERAY_CRDS], scheduler=True)
+    """etcd, API server, controller manager and scheduler, with our CRDs and KubeRay's, or what stands in for them."""
+    crds = [*OUR_CRDS, *(KUBERAY_CRDS or OWN_KUBERAY_CRDS)]
+    plane = ControlPlane(tmp_path_factory.mktemp("lab") / "plane", crds=crds, scheduler=True)
     try:
         build.ensure()
     except GoMissing as error:
@@ -50,3 +53,10 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
     control_plane.api.create_namespace(name)
     yield name
     control_plane.api.abandon_namespace(name)
+
+
+@pytest.fixture
+def kuberay(control_plane: ControlPlane) -> Iterator[InThread]:
+    """The stand-in for KubeRay and for machines: RayClusters get ready at once, until the test sets something else."""
+    with in_thread(lambda: StandIn(control_plane.kubeconfig)) as running:
+        yield running

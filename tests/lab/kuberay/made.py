@@ -1,0 +1,115 @@
+"""What KubeRay makes of a RayCluster: the head's Service and the pods. Only what a client can see; no command is generated."""
+
+from __future__ import annotations
+
+from tests.lab.kuberay.client import Object
+
+PORTS = {"client": 10001, "dashboard": 8265, "gcs-server": 6379, "metrics": 8080, "serve": 8000}
+CLUSTER, NODE_TYPE, GROUP = "ray.io/cluster", "ray.io/node-type", "ray.io/group"
+HEAD_GROUP = "headgroup"
+INDEX = "ray.io/worker-group-replica-index"
+
+
+def head_service(cluster: Object) -> Object:
+    """Headless, and it knows the head before it is ready."""
+    name = cluster["metadata"]["name"]
+    labels = {CLUSTER: name, NODE_TYPE: "head", "ray.io/identifier": f"{name}-head"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _metadata(cluster, labels) | {"name": service_name(cluster)},
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": labels,
+            "ports": [{"name": name, "port": port, "targetPort": port, "appProtocol": "tcp"} for name, port in PORTS.items()],
+        },
+    }
+
+
+def service_name(cluster: Object) -> str:
+    return f"{cluster['metadata']['name']}-head-svc"
+
+
+def head_pod(cluster: Object) -> Object:
+    """With Ray's autoscaler as a second container, where that is asked for."""
+    pod = _pod(cluster, cluster["spec"]["headGroupSpec"]["template"], "head", HEAD_GROUP)
+    pod["metadata"]["annotations"] = {
+        **pod["metadata"].get("annotations", {}),
+        "ray.io/ft-enabled": "false",
+        "ray.io/kuberay-version": "standin",
+    }
+    if cluster["spec"].get("enableInTreeAutoscaling"):
+        ray = pod["spec"]["containers"][0]
+        pod["spec"]["containers"].append({"name": "autoscaler", "image": ray["image"], "env": ray["env"]})
+    return pod
+
+
+def worker_pod(cluster: Object, group: Object, index: int) -> Object:
+    """Its init container waits for the head, with the image, environment and mounts of Ray's own."""
+    pod = _pod(cluster, group["template"], "worker", group["groupName"])
+    pod["metadata"]["labels"][INDEX] = str(index)
+    ray = pod["spec"]["containers"][0]
+    waits = {field: ray[field] for field in ("image", "imagePullPolicy", "env", "volumeMounts", "securityContext") if field in ray}
+    amounts = {"cpu": "200m", "memory": "256Mi"}
+    waits |= {"name": "wait-gcs-ready", "resources": {"requests": amounts, "limits": amounts}}
+    pod["spec"]["initContainers"] = [*pod["spec"].get("initContainers", []), waits]
+    return pod
+
+
+def _pod(cluster: Object, template: Object, node_type: str, group: str) -> Object:
+    name = cluster["metadata"]["name"]
+    infix = "head" if node_type == "head" else f"{group}-worker"
+    labels = {
+        **template.get("metadata", {}).get("labels", {}),
+        "app.kubernetes.io/name": "kuberay",
+        "app.kubernetes.io/created-by": "kuberay-operator",
+        CLUSTER: name,
+        NODE_TYPE: node_type,
+        GROUP: group,
+        "ray.io/identifier": f"{name}-{node_type}",
+        "ray.io/is-ray-node": "yes",
+    }
+    annotations = template.get("metadata", {}).get("annotations", {})
+    metadata = _metadata(cluster, labels) | {"generateName": f"{name}-{infix}-", "annotations": annotations}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": _pod_spec(cluster, template["spec"], node_type)}
+
+
+def _pod_spec(cluster: Object, spec: Object, node_type: str) -> Object:
+    ray, *others = spec["containers"]
+    environment = [*ray.get("env", []), *_environment(cluster, node_type)]
+    policy = {"restartPolicy": "Never"} if _autoscaler_v2(cluster) else {}
+    return {**spec, **policy, "containers": [{**ray, "env": environment}, *others]}
+
+
+def _environment(cluster: Object, node_type: str) -> list[Object]:
+    address = "127.0.0.1" if node_type == "head" else f"{service_name(cluster)}.{cluster['metadata']['namespace']}.svc.cluster.local"
+    found = [
+        {"name": "RAY_CLUSTER_NAME", "value": cluster["metadata"]["name"]},
+        {"name": "RAY_PORT", "value": "6379"},
+        {"name": "RAY_ADDRESS", "value": f"{address}:6379"},
+    ]
+    secret = auth_secret(cluster)
+    if secret:
+        found += [
+            {"name": "RAY_AUTH_MODE", "value": "token"},
+            {"name": "RAY_AUTH_TOKEN", "valueFrom": {"secretKeyRef": {"name": secret, "key": "auth_token"}}},
+        ]
+    return found
+
+
+def auth_secret(cluster: Object) -> str:
+    """The name of the Secret with the token; empty when no token is asked for."""
+    options = cluster["spec"].get("authOptions") or {}
+    return options.get("secretName") or cluster["metadata"]["name"] if options.get("mode") == "token" else ""
+
+
+def _autoscaler_v2(cluster: Object) -> bool:
+    options = cluster["spec"].get("autoscalerOptions") or {}
+    return bool(cluster["spec"].get("enableInTreeAutoscaling")) and options.get("version") == "v2"
+
+
+def _metadata(cluster: Object, labels: dict[str, str]) -> Object:
+    name, uid = cluster["metadata"]["name"], cluster["metadata"]["uid"]
+    owner = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "name": name, "uid": uid, "controller": True, "blockOwnerDeletion": True}
+    return {"namespace": cluster["metadata"]["namespace"], "labels": labels, "ownerReferences": [owner]}
