@@ -103,7 +103,9 @@ def restarted_at(deployment: ModelDeployment) -> datetime | None:
 def _rolling_arguments(deployment: ModelDeployment, layout: RuntimeLayout) -> Entry:
     """The arguments of a replica, the version apart. What Ray reserves for it follows from `resources`."""
     spec = deployment.spec
-    return {
+    # Left out where there is none: a new argument, even an empty one, would start all replicas anew.
+    credentials = {"credentialsDir": layout.credentials_dir} if layout.credentials_dir else {}
+    return credentials | {
         "deployment": deployment.metadata.name,
         "servedName": deployment.served_name,
         "source": spec.model.source or "",

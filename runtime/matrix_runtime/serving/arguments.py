@@ -17,3 +17,5 @@ class ReplicaArguments(EngineSettings):
     bind_host: str
     secrets_dir: str
     model_cache_dir: str
+    credentials_dir: str | None = None
+    """Holds a file for each key of the user's own; None: those of the environment."""

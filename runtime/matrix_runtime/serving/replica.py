@@ -28,6 +28,7 @@ from matrix_runtime.serving.failures import classify
 from matrix_runtime.serving.host_process import HostProcess
 from matrix_runtime.serving.reporter import Reporter, http_post
 from matrix_runtime.serving.settings import ReplicaSettings
+from matrix_runtime.sources.credentials import Credentials
 from matrix_runtime.sources.port import Report
 from matrix_runtime.sources.resolve import resolve
 from matrix_runtime.tokens import CLIENT_TOKEN, RAY_TOKEN, TokenFile
@@ -99,7 +100,9 @@ class ModelReplica:
     async def _resolve(self, report: Report) -> Path | None:
         if not needs_model(self._arguments.engine):
             return None
-        return await resolve(self._arguments.source, Path(self._arguments.model_cache_dir), report, environment(self._arguments))
+        own = self._arguments
+        credentials = Credentials(Path(own.credentials_dir) if own.credentials_dir else None)
+        return await resolve(own.source, Path(own.model_cache_dir), report, environment(own), credentials)
 
     async def _watch(self, host: HostProcess) -> None:
         """Until the engine ends; then this process ends as well, at once, so that Serve starts another."""

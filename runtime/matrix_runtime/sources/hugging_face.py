@@ -11,6 +11,7 @@ from typing import Any
 
 from matrix_proto.state import Progress, StartPhase
 from matrix_runtime.errors import ModelNotFound, StartFailed
+from matrix_runtime.sources.credentials import Credentials
 from matrix_runtime.sources.port import Report
 
 LOOK_SECONDS = 0.5
@@ -70,11 +71,11 @@ class _Nowhere:
         pass
 
 
-async def fetch(repository: Repository, cache: Path, report: Report, snapshot: Snapshot | None = None) -> Path:
+async def fetch(repository: Repository, cache: Path, report: Report, credentials: Credentials, snapshot: Snapshot | None = None) -> Path:
     """Downloads what is missing and returns the snapshot's directory. `snapshot` stands in for huggingface_hub.snapshot_download.
     Raises ModelNotFound, StartFailed."""
     counter = _Counter()
-    download = asyncio.create_task(asyncio.to_thread(_download, snapshot, repository, cache, counter))
+    download = asyncio.create_task(asyncio.to_thread(_download, snapshot, repository, cache, credentials, counter))
     while not download.done():
         report(StartPhase.DOWNLOADING, f"downloading {repository.id}", counter.progress())
         with contextlib.suppress(TimeoutError):
@@ -82,7 +83,7 @@ async def fetch(repository: Repository, cache: Path, report: Report, snapshot: S
     return await download
 
 
-def _download(snapshot: Snapshot | None, repository: Repository, cache: Path, counter: _Counter) -> Path:
+def _download(snapshot: Snapshot | None, repository: Repository, cache: Path, credentials: Credentials, counter: _Counter) -> Path:
     from huggingface_hub import errors, snapshot_download
 
     try:
@@ -91,17 +92,19 @@ def _download(snapshot: Snapshot | None, repository: Repository, cache: Path, co
                 repository.id,
                 revision=repository.revision,
                 cache_dir=cache / "hub",
+                token=credentials.hub_token(),
                 ignore_patterns=SKIPPED,
                 tqdm_class=counter.bar_class(),
             )
         )
     except errors.GatedRepoError as error:
         raise ModelNotFound(
-            f"hf://{repository.id} is gated: accept its terms on the hub and give the cluster a token (HF_TOKEN)"
+            f"hf://{repository.id} is gated: accept its terms on the hub and give the cluster a token ({credentials.hub_token_place})"
         ) from error
     except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
         raise ModelNotFound(
-            f"hf://{repository.id}: the hub has no such model, or it is private and the cluster has no token (HF_TOKEN)"
+            f"hf://{repository.id}: the hub has no such model, or it is private and the cluster has no token for it"
+            f" ({credentials.hub_token_place})"
         ) from error
     except errors.RevisionNotFoundError as error:
         raise ModelNotFound(f"hf://{repository.id}: there is no revision {repository.revision}") from error

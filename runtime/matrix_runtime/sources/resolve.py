@@ -7,16 +7,17 @@ from pathlib import Path
 
 from matrix_runtime.errors import ModelNotFound
 from matrix_runtime.sources import gguf, hugging_face
+from matrix_runtime.sources.credentials import Credentials
 from matrix_runtime.sources.package import package_path
 from matrix_runtime.sources.port import Report
 
 
-async def resolve(source: str, cache: Path, report: Report, environment: dict[str, str]) -> Path:
+async def resolve(source: str, cache: Path, report: Report, environment: dict[str, str], credentials: Credentials) -> Path:
     """A directory with the model's config.json, weights and tokenizer. Cancelling leaves nothing half-done that counts as done.
     `environment` is that of a conversion's process. Raises ModelNotFound, StartFailed."""
     scheme, _, rest = source.partition("://")
     if scheme == "hf":
-        return await hugging_face.fetch(hugging_face.parse(rest), cache, report)
+        return await hugging_face.fetch(hugging_face.parse(rest), cache, report, credentials)
     path = package_path(rest) if scheme == "package" else Path(rest)
     model = model_in(path, source)
     if model.is_dir():

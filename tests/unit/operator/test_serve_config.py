@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,13 @@ def test_no_secret_is_in_the_configuration() -> None:
     text = json.dumps(serve_config([model_entry(deployment("real", REAL), LAYOUT), system_entry(LAYOUT, ())]))
     assert ADDRESS.ray_token not in text
     assert ADDRESS.client_token not in text
+
+
+def test_where_the_users_keys_lie_is_told_only_where_they_lie_in_files() -> None:
+    """Nothing is said on one machine: one more argument, even an empty one, would start all replicas anew."""
+    assert "credentialsDir" not in model_entry(deployment(), LAYOUT)["args"]
+    in_pods = replace(LAYOUT, credentials_dir="/var/run/matrix/credentials")
+    assert model_entry(deployment(), in_pods)["args"]["credentialsDir"] == "/var/run/matrix/credentials"
 
 
 def test_a_new_attempt_another_scale_and_another_drain_are_live_edits() -> None:

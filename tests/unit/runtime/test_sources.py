@@ -5,12 +5,14 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 from huggingface_hub import errors
 
 from matrix_proto.state import Progress, StartPhase
 from matrix_runtime.errors import ModelNotFound, StartFailed
 from matrix_runtime.sources import gguf
+from matrix_runtime.sources.credentials import Credentials
 from matrix_runtime.sources.hugging_face import Repository, fetch, parse
 from matrix_runtime.sources.resolve import resolve
 
@@ -42,7 +44,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def resolved(source: str, cache: Path, heard: Heard | None = None) -> Path:
-    return asyncio.run(resolve(source, cache, heard or Heard(), {}))
+    return asyncio.run(resolve(source, cache, heard or Heard(), {}, Credentials(None)))
 
 
 def test_a_directory_in_a_package_is_used_as_it_is_and_the_package_is_not_imported(package: Path, tmp_path: Path) -> None:
@@ -192,7 +194,7 @@ def test_a_download_tells_its_bytes_and_gives_the_snapshots_directory(tmp_path: 
         time.sleep(0.8)
         return str(tmp_path)
 
-    assert asyncio.run(fetch(Repository("org/name", "main"), tmp_path, heard, snapshot)) == tmp_path
+    assert asyncio.run(fetch(Repository("org/name", "main"), tmp_path, heard, Credentials(None), snapshot)) == tmp_path
     assert heard.said[-1] == (StartPhase.DOWNLOADING, "downloading org/name", Progress(done=40, total=100))
 
 
@@ -209,5 +211,32 @@ def test_the_hubs_errors_are_put_into_words(tmp_path: Path, heard: Heard, error:
         raise error
 
     with pytest.raises(reason) as caught:
-        asyncio.run(fetch(Repository("org/name", None), tmp_path, heard, snapshot))
+        asyncio.run(fetch(Repository("org/name", None), tmp_path, heard, Credentials(None), snapshot))
     assert words in caught.value.message and "hf://org/name" in caught.value.message
+
+
+def test_the_hubs_token_is_read_from_its_file_at_each_download(tmp_path: Path, heard: Heard) -> None:
+    directory = tmp_path / "credentials"
+    directory.mkdir()
+    used: list[object] = []
+
+    def snapshot(repository: str, *, token: str | None, **options: object) -> str:
+        used.append(token)
+        return str(tmp_path)
+
+    for text in ("", "first\n", "second"):
+        if text:
+            (directory / "hf-token").write_text(text)
+        asyncio.run(fetch(Repository("org/name", None), tmp_path, heard, Credentials(directory), snapshot))
+    assert used == [None, "first", "second"]
+    assert not any("first" in str(said) or "second" in str(said) for said in heard.said)
+
+
+@pytest.mark.parametrize(("directory", "words"), [(None, "(HF_TOKEN)"), ("/credentials", "the key hf-token in its Secret of credentials")])
+def test_a_gated_model_tells_where_to_put_a_token(tmp_path: Path, heard: Heard, directory: str | None, words: str) -> None:
+    def snapshot(repository: str, **options: object) -> str:
+        raise errors.GatedRepoError("gated", response=httpx.Response(403, request=httpx.Request("GET", "https://hub.invalid")))
+
+    with pytest.raises(ModelNotFound) as caught:
+        asyncio.run(fetch(Repository("org/name", None), tmp_path, heard, Credentials(Path(directory) if directory else None), snapshot))
+    assert words in caught.value.message
