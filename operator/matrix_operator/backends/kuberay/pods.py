@@ -7,7 +7,7 @@ from matrix_operator.backends.kuberay.names import Object, own_labels
 from matrix_operator.backends.kuberay.overlay import overlay
 from matrix_operator.backends.kuberay.settings import Accelerator, KubeRaySettings
 from matrix_operator.backends.kuberay.template import autoscales, kubernetes_of
-from matrix_operator.backends.kuberay.volumes import GCS_DIRECTORY, Mounted, head_volumes, worker_volumes
+from matrix_operator.backends.kuberay.volumes import GCS_DIRECTORY, HOME_DIRECTORY, Mounted, head_volumes, worker_volumes
 
 HEAD_CONTAINER = "ray-head"
 WORKER_CONTAINER = "ray-worker"
@@ -19,6 +19,8 @@ _STOP_SECONDS = 30
 _RAY = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",  # Ray's default runs every replica, and vLLM in it, at nice 15
+    "HOME": HOME_DIRECTORY,
+    "USER": "matrix",  # torch asks for the user's name, and an image need not have one for the uid
 }
 _GCS = {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": GCS_DIRECTORY}
 

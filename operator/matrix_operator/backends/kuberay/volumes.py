@@ -25,6 +25,8 @@ CREDENTIALS_DIRECTORY = "/var/run/matrix/credentials"
 GCS_DIRECTORY = "/var/lib/matrix/gcs"
 STORAGE_DIRECTORY = "/var/lib/matrix/storage"
 MODELS_DIRECTORY = "/var/lib/matrix/models"
+HOME_DIRECTORY = "/var/lib/matrix/home"
+"""HOME: what libraries keep there (compiled kernels, the hub's state) is writable for any uid, and lives as long as the pod."""
 
 _SECRET_MODE = 0o440
 """For the group of the pod (fsGroup): the processes are not root."""
@@ -44,7 +46,8 @@ def worker_volumes(cluster: MatrixCluster) -> tuple[Mounted, ...]:
         _mounted(_tokens(cluster), SECRETS_DIRECTORY, readOnly=True),
         _mounted(_credentials(cluster), CREDENTIALS_DIRECTORY, readOnly=True),
     )
-    return (*secrets, _model_cache(cluster.spec.model_cache), *_storage(cluster))
+    home = _mounted({"name": "matrix-home", "emptyDir": {}}, HOME_DIRECTORY)
+    return (*secrets, home, _model_cache(cluster.spec.model_cache), *_storage(cluster))
 
 
 def head_volumes(cluster: MatrixCluster) -> tuple[Mounted, ...]:
