@@ -44,6 +44,7 @@ class Seat:
     line: Line
     served_name: str
     metadata: grpc.aio.Metadata
+    token: str
 
     @property
     def where(self) -> str:
@@ -85,14 +86,14 @@ class Attempts:
             if fleet is None or candidate is None:
                 await self._wait(route)
             elif not fleet.picker.to_probe(candidate) or await self._sound(fleet, candidate):
-                return self._take(fleet, candidate, route)
+                return await self._take(fleet, candidate, route)
 
     async def failed(self, seat: Seat, error: grpc.aio.AioRpcError) -> None:
         """After a try that brought nothing: returns when to try again, else raises the failure."""
         failure = told(error, seat.where)
         if failure.reason in _AWAY:
             seat.fleet.picker.distrust(seat.candidate)
-        if self._correct(seat, failure.reason):
+        if await self._correct(seat, failure.reason):
             return
         self._breaks += failure.reason in _BREAKS
         if isinstance(failure, RequestTimeout) and self._timeout is not None:
@@ -103,10 +104,12 @@ class Attempts:
             raise failure from error
         await self._pause(failure)
 
-    def _take(self, fleet: Fleet, candidate: Candidate, route: Route) -> Seat:
+    async def _take(self, fleet: Fleet, candidate: Candidate, route: Route) -> Seat:
         self._number += 1
+        name = route.target.served_name
         try:
-            return Seat(fleet, candidate, fleet.line(candidate), route.target.served_name, fleet.metadata(self._number))
+            metadata = await fleet.metadata(self._number, name)
+            return Seat(fleet, candidate, fleet.line(candidate), name, metadata, fleet.token)
         except BaseException:
             fleet.release(candidate)
             raise
@@ -135,13 +138,13 @@ class Attempts:
             await self._pause(Unreachable(f"{where} gives no sign of life; see `matrix get mxd`"))
         return sound
 
-    def _correct(self, seat: Seat, reason: ErrorReason) -> bool:
+    async def _correct(self, seat: Seat, reason: ErrorReason) -> bool:
         """Once for each reason: whether what we knew (the token, the served name) is out of date, so that another try makes sense."""
         if reason in self._corrected:
             return False
         self._corrected.add(reason)
         if reason is ErrorReason.UNAUTHENTICATED:
-            return seat.fleet.read_token()
+            return await seat.fleet.renew_token(seat.token)
         if reason is ErrorReason.UNKNOWN_MODEL:
             known = self._routes.known(self._model)
             self._routes.forget(self._model)

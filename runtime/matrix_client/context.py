@@ -10,7 +10,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from matrix_client.errors import NotReady, UsageError
 from matrix_crds.constants import DEFAULT_NAMESPACE
@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 
 LOCAL = "local"
 KUBERNETES = "kubernetes"
+
+
+class Way(NamedTuple):
+    """How a cluster is reached from here."""
+
+    directory: str
+    """host:port of its directory."""
+    gateway: str = ""
+    """host:port of its gateway, through which every request goes, gRPC too; "": straight to the replicas."""
 
 
 class Context(Protocol):
@@ -36,12 +45,16 @@ class Context(Protocol):
         """The store, opened on first use."""
         ...
 
-    def client_token(self, cluster: StoredObject) -> str:
-        """The token that the cluster's replicas ask for. Raises NotReady."""
+    async def client_token(self, cluster: StoredObject) -> str:
+        """The token that the cluster's replicas ask for. Raises NotReady, StoreError."""
+        ...
+
+    async def way(self, cluster: StoredObject) -> Way:
+        """How its models are reached from here. Raises NotReady before it has a directory, StoreError."""
         ...
 
     async def read_keys(self, cluster: StoredObject) -> ApiKeys:
-        """The keys that were issued for the cluster's gateway. Raises NotReady, KeysUnreadable."""
+        """The keys that were issued for the cluster's gateway. Raises NotReady, KeysUnreadable, StoreError."""
         ...
 
     async def change_keys(self, cluster: StoredObject, change: Callable[[ApiKeys], ApiKeys]) -> ApiKeys:
@@ -77,13 +90,18 @@ class LocalContext:
             self._store = await SqliteStore.open(self.home.database)
         return self._store
 
-    def client_token(self, cluster: StoredObject) -> str:
+    async def client_token(self, cluster: StoredObject) -> str:
         path = self.home.cluster(cluster.uid) / "secrets" / "client-token"
         try:
             return path.read_text().strip()
         except OSError as error:
             message = f"its client token can't be read ({path}: {error.strerror}); see `matrix why {cluster.key}`"
             raise NotReady(cluster.key, "", message) from error
+
+    async def way(self, cluster: StoredObject) -> Way:
+        from matrix_client.endpoints import directory_address
+
+        return Way(directory_address(cluster))
 
     async def read_keys(self, cluster: StoredObject) -> ApiKeys:
         from matrix_client.api_keys import KeysFile

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -89,8 +89,9 @@ class Replicas:
 class DirectoryWatch:
     """Watches one directory for as long as `run` runs."""
 
-    def __init__(self, address: str, token: Callable[[], str], changed: Callable[[], None] = lambda: None) -> None:
-        """`token` is asked before each connection. `changed` is called when `replicas` (loads too) or `connected` has changed."""
+    def __init__(self, address: str, token: Callable[[], str | Awaitable[str]], changed: Callable[[], None] = lambda: None) -> None:
+        """`token` is asked before each connection: a file answers at once, an API later. `changed` is called when `replicas` (loads too)
+        or `connected` has changed."""
         self.synced = asyncio.Event()
         """Set once everything is known that there is."""
         self._address = address
@@ -138,7 +139,8 @@ class DirectoryWatch:
 
     async def _follow(self) -> None:
         """One stream, to its end, which is always an error."""
-        metadata = (("authorization", f"Bearer {self._token()}"),)
+        token = self._token()
+        metadata = (("authorization", f"Bearer {token if isinstance(token, str) else await token}"),)
         async with open_channel(self._address) as channel:  # a new one each time: the old connection may be half dead
             call = DirectoryStub(channel).Watch(  # type: ignore[no-untyped-call]
                 pb.WatchRequest(), metadata=metadata

@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 import grpc.aio
 
 from matrix_client.channels import Line
+from matrix_client.context import Way
 from matrix_client.directory_watch import DirectoryWatch, KnownReplica
 from matrix_client.picker import Candidate, Picker
 from matrix_proto import inference_pb2 as pb
-from matrix_proto.errors import ATTEMPT_KEY
+from matrix_proto.errors import ATTEMPT_KEY, MODEL_HEADER
 
 PROBE_SECONDS = 2.0
+_GATEWAY = "the gateway"
+"""What stands in the place of a replica's id when all of them are reached through it."""
 _NO_SIGN_OF_LIFE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED})
 
 
 class Fleet:
     """Begins to watch the directory when it is made: to be made in the loop that uses it, and closed there."""
 
-    def __init__(self, address: str, token: Callable[[], str], picker: Picker | None = None) -> None:
-        """`address`: host:port of the directory. `token` is read on first use, and again when it is refused."""
-        self.address = address
+    def __init__(self, way: Way, token: Callable[[], Awaitable[str]], picker: Picker | None = None) -> None:
+        """`token` is asked on first use, and again when its answer is refused."""
         self.picker = picker or Picker()
-        self.watch = DirectoryWatch(address, token, self._changed)
-        self._read_token = token
+        self.watch = DirectoryWatch(way.directory, self._token_for_the_watch, self._changed)
+        self._gateway = way.gateway
+        self._ask_token = token
+        self._asking = asyncio.Lock()
         self._token = ""
-        self._first = grpc.aio.Metadata()
+        self._first: dict[str, grpc.aio.Metadata] = {}
         self._lines: dict[str, Line] = {}
         self._arrivals: dict[str, asyncio.Event] = {}
         self._probes: dict[str, asyncio.Task[Any]] = {}
@@ -38,24 +42,38 @@ class Fleet:
     def line(self, candidate: Candidate) -> Line:
         """The connection to a replica."""
         replica = candidate.replica
-        line = self._lines.get(replica.id)
-        if line is None or line.address != replica.grpc_address:
+        id_, address = (_GATEWAY, self._gateway) if self._gateway else (replica.id, replica.grpc_address)
+        line = self._lines.get(id_)
+        if line is None or line.address != address:
             if line is not None:
                 self._keep(line.close())
-            line = self._lines[replica.id] = Line(replica.grpc_address)
+            line = self._lines[id_] = Line(address)
         return line
 
-    def metadata(self, attempt: int) -> grpc.aio.Metadata:
-        """What goes with a request. Raises what reading the token raises."""
+    async def metadata(self, attempt: int, model: str) -> grpc.aio.Metadata:
+        """What goes with a request. Raises what asking for the token raises."""
         if not self._token:
-            self.read_token()
-        return self._first if attempt == 1 else self._metadata(attempt)
+            await self.renew_token("")
+        if attempt > 1:
+            return self._metadata(attempt, model)
+        first = self._first.get(model)
+        if first is None:  # made once: gRPC would make one of each request's tuples
+            first = self._first[model] = self._metadata(1, model)
+        return first
 
-    def read_token(self) -> bool:
-        """Reads the token again; whether it is another one. Raises what reading it raises."""
-        before, self._token = self._token, self._read_token()
-        self._first = self._metadata(1)  # made once: gRPC would make one of each request's tuples
-        return self._token != before
+    @property
+    def token(self) -> str:
+        """The one that is used now."""
+        return self._token
+
+    async def renew_token(self, refused: str) -> bool:
+        """Asks for the token again, once for all whose requests were refused; whether it is another one than `refused`. Raises what
+        asking for it raises."""
+        async with self._asking:
+            if self._token == refused:
+                self._token = await self._ask_token()
+                self._first.clear()
+        return self._token != refused
 
     async def arrival(self, application: str, seconds: float) -> bool:
         """Until there is a replica to use; False after so many seconds without."""
@@ -98,12 +116,23 @@ class Fleet:
             await line.close()
         self._lines.clear()
 
-    def _metadata(self, attempt: int) -> grpc.aio.Metadata:
-        return grpc.aio.Metadata(("authorization", f"Bearer {self._token}"), (ATTEMPT_KEY, str(attempt)))
+    def _metadata(self, attempt: int, model: str) -> grpc.aio.Metadata:
+        named = ((MODEL_HEADER, model),) if self._gateway else ()  # a replica looks into the request
+        return grpc.aio.Metadata(("authorization", f"Bearer {self._token}"), (ATTEMPT_KEY, str(attempt)), *named)
+
+    async def _token_for_the_watch(self) -> str:
+        """A new one each time, since the last may have been refused; while it can't be had, the one that is known."""
+        try:
+            await self.renew_token(self._token)
+        except Exception:
+            if not self._token:
+                raise
+        return self._token
 
     async def _probe(self, candidate: Candidate) -> bool:
         try:
-            await self.line(candidate).models(pb.ModelsRequest(), timeout=PROBE_SECONDS, metadata=self.metadata(1))
+            metadata = await self.metadata(1, candidate.replica.model)
+            await self.line(candidate).models(pb.ModelsRequest(), timeout=PROBE_SECONDS, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             if error.code() in _NO_SIGN_OF_LIFE:
                 self.picker.distrust(candidate)

@@ -1,25 +1,50 @@
-"""The context `kubernetes`: the objects live in a cluster's API server, where an operator works on them."""
+"""The context `kubernetes`: the objects live in a cluster's API server, where an operator works on them.
+
+Inside that cluster's network (in a pod, by its service account) the addresses in a status are reached as they are. From anywhere else all
+goes through the API server: a forwarded port to the directory, and one to the gateway, through which every request then goes. A name such
+as `quickstart-gateway.team.svc` is never tried from outside: whoever answers to it there would be sent the cluster's token.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from matrix_client.errors import UsageError
+from matrix_client.context import Way
+from matrix_client.errors import ControllerFailed, NotReady, UsageError
 from matrix_store.port import Store, StoredObject
 
 if TYPE_CHECKING:
+    from matrix_client.forwarding import Forwarding
     from matrix_proto.keys import ApiKeys
+    from matrix_store.kubernetes.api import Api
+    from matrix_store.kubernetes.connection import Connection
+
+REACH = "MATRIX_REACH"
+"""The variable that decides what can't be seen: `inside` where the cluster's names and addresses are reached as they are (a machine with a
+route into its network), `outside` for forwarded ports."""
+GATEWAY = "openai"
+DIRECTORY = "grpc"
+SUPERVISE_SECONDS = 15.0
+"""How often to look whether an operator is there, while something is waited for."""
 
 
 class KubernetesContext:
     """Implements matrix_client.context.Context. `name`: a context of the kubeconfig; None for its current one."""
 
-    def __init__(self, name: str | None = None, kubeconfig: Path | None = None) -> None:
+    def __init__(self, name: str | None = None, kubeconfig: Path | None = None, environ: Mapping[str, str] = os.environ) -> None:
         self._name = name
         self._kubeconfig = kubeconfig
+        self._reach = environ.get(REACH, "")
+        self._connection: Connection | None = None
         self._store: Store | None = None
+        self._forwardings: dict[tuple[str, str], Forwarding] = {}
+        """By cluster's uid and endpoint: those that requests go through."""
+        self._supervised = float("-inf")
 
     @property
     def default_namespace(self) -> str:
@@ -27,29 +52,109 @@ class KubernetesContext:
 
         return configured(self._name, self._kubeconfig).namespace
 
+    @property
+    def inside(self) -> bool:
+        """Whether the cluster's own addresses are reached from here. Raises UsageError."""
+        from matrix_store.kubernetes.connection import is_inside
+
+        if self._reach not in ("", "inside", "outside"):
+            raise UsageError(f"{REACH} is {self._reach!r}; it may be `inside` or `outside`")
+        return self._reach == "inside" if self._reach else self._name is None and self._kubeconfig is None and is_inside()
+
     async def store(self) -> Store:
         from matrix_store.kubernetes.store import KubernetesStore
 
         if self._store is None:
-            self._store = KubernetesStore.open(self._name, self._kubeconfig)
+            self._store = KubernetesStore(self.api)
         return self._store
 
-    def client_token(self, cluster: StoredObject) -> str:
-        raise UsageError(f"{cluster.key}: this version reads no tokens of clusters on Kubernetes; use the context `local`")
+    @property
+    def api(self) -> Api:
+        """Calls to the API server. Raises Unavailable."""
+        from matrix_store.kubernetes.api import Api
+
+        return Api(self.connection)
+
+    @property
+    def connection(self) -> Connection:
+        """Opened by the first call. Raises Unavailable."""
+        from matrix_store.kubernetes.connection import connect
+
+        if self._connection is None:
+            self._connection = connect(self._name, self._kubeconfig)
+        return self._connection
+
+    async def client_token(self, cluster: StoredObject) -> str:
+        from matrix_client.kubernetes_secrets import client_token
+
+        return await client_token(self.api, cluster)
+
+    async def way(self, cluster: StoredObject) -> Way:
+        from matrix_client.endpoints import directory_address
+
+        if self.inside:
+            return Way(directory_address(cluster))
+        return Way(await self._forwarded(cluster, DIRECTORY), await self._forwarded(cluster, GATEWAY))
+
+    async def forward(
+        self, cluster: StoredObject, endpoint: str, local_port: int = 0, told: Callable[[str], None] = lambda _: None
+    ) -> Forwarding:
+        """A port of this machine that leads to what is published under that name; close it. Raises NotReady, UsageError, OSError."""
+        from matrix_client.forwarding import Forwarding
+
+        url = urlsplit(published(cluster, endpoint))
+        service, _, rest = (url.hostname or "").partition(".")
+        if rest.split(".")[:2] != [cluster.key.namespace, "svc"] or url.port is None:
+            raise UsageError(f"{cluster.key}: {endpoint} is at {url.netloc}, which is no Service of the cluster: it needs no forwarding")
+        return await Forwarding.open(self.connection, cluster.key.namespace, service, url.port, local_port, told)
 
     async def read_keys(self, cluster: StoredObject) -> ApiKeys:
-        raise UsageError(f"{cluster.key}: this version knows no keys of clusters on Kubernetes; use the context `local`")
+        from matrix_client.kubernetes_secrets import KeysSecret
+
+        return await KeysSecret(self.api, cluster).read()
 
     async def change_keys(self, cluster: StoredObject, change: Callable[[ApiKeys], ApiKeys]) -> ApiKeys:
-        return await self.read_keys(cluster)
+        from matrix_client.kubernetes_secrets import KeysSecret
+
+        return await KeysSecret(self.api, cluster).change(change)
 
     async def refuse_elsewhere(self) -> None:
         """Everything is started in the cluster."""
 
     async def ensure_controller(self) -> None:
-        """The operator is the cluster's: it is installed, not started from here."""
+        """The operator is the cluster's: it is installed, not started from here. Where that can't be told, it is taken to be there."""
+        from matrix_client.kubernetes_operator import find_operator
+
+        if time.monotonic() - self._supervised < SUPERVISE_SECONDS:
+            return
+        found = await find_operator(self.api, self.default_namespace)
+        self._supervised = time.monotonic()
+        if found is not None and not found.running:
+            raise ControllerFailed(f"nobody works on the objects: {found.words}; what was applied stays, see `matrix doctor`")
 
     async def close(self) -> None:
+        for forwarding in self._forwardings.values():
+            await forwarding.close()
+        self._forwardings.clear()
         if self._store is not None:
             await self._store.close()
             self._store = None
+        if self._connection is not None:
+            await self._connection.http.aclose()
+            self._connection = None
+
+    async def _forwarded(self, cluster: StoredObject, endpoint: str) -> str:
+        key = (cluster.uid, endpoint)
+        if key not in self._forwardings:
+            self._forwardings[key] = await self.forward(cluster, endpoint)
+        return self._forwardings[key].address
+
+
+def published(cluster: StoredObject, endpoint: str) -> str:
+    """The URL of that name in the cluster's status. Raises NotReady, and UsageError with the names that there are."""
+    endpoints = {str(entry["name"]): str(entry["url"]) for entry in cluster.raw.get("status", {}).get("endpoints") or ()}
+    if not endpoints:
+        raise NotReady(cluster.key, "", f"it has no addresses yet; see `matrix why {cluster.key}`")
+    if endpoint not in endpoints:
+        raise UsageError(f"{cluster.key} has no endpoint {endpoint!r}; there is {', '.join(endpoints)}")
+    return endpoints[endpoint]

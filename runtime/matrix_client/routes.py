@@ -34,8 +34,8 @@ class Routes:
         self._context = context
         self._namespace = namespace
         self._routes: dict[str, Route] = {}
-        self._fleets: dict[ObjectKey, tuple[str, Fleet]] = {}
-        """By cluster, with the cluster's uid."""
+        self._fleets: dict[ObjectKey, tuple[tuple[str, str], Fleet]] = {}
+        """By cluster, with the cluster's uid and the directory that its status names."""
         self._retired: list[Fleet] = []
         self._looking = asyncio.Lock()
 
@@ -85,12 +85,14 @@ class Routes:
         cluster = target.cluster
         if cluster is None or not target.directory:
             return None
-        uid, fleet = self._fleets.get(cluster.key, ("", None))
-        if fleet is not None and (uid, fleet.address) == (cluster.uid, target.directory):
+        identity = (cluster.uid, target.directory)
+        known, fleet = self._fleets.get(cluster.key, (None, None))
+        if fleet is not None and known == identity:
             return fleet
+        way = await self._context.way(cluster)
         if fleet is not None:
             await fleet.retire()
             self._retired.append(fleet)
-        fleet = Fleet(target.directory, lambda: self._context.client_token(cluster))
-        self._fleets[cluster.key] = (cluster.uid, fleet)
+        fleet = Fleet(way, lambda: self._context.client_token(cluster))
+        self._fleets[cluster.key] = (identity, fleet)
         return fleet

@@ -38,7 +38,7 @@ def env(settings: Settings, subject: str | None, shell: str, output: str) -> Non
 
     async def work(context: Context) -> dict[str, str]:
         cluster = await find_cluster(await context.store(), settings.namespace, subject)
-        return {"OPENAI_BASE_URL": address(cluster), "OPENAI_API_KEY": context.client_token(cluster)}
+        return {"OPENAI_BASE_URL": address(cluster), "OPENAI_API_KEY": await context.client_token(cluster)}
 
     found = settings.run(work)
     write, read = SHELLS[shell]

@@ -7,9 +7,9 @@ its typed objects lose writes to the metadata of custom resources, and its calls
 from __future__ import annotations
 
 import os
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx2
 from lightkube.config.client_adapter import ConnectionParams
@@ -23,6 +23,8 @@ REQUEST_SECONDS = 30.0
 CONNECT_SECONDS = 5.0
 CONNECTIONS = 256
 """At once, of one client; those that are idle are closed."""
+AGENT = "matrix"
+"""The User-Agent, as the API server's audit log has it."""
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 HELP = "see `kubectl config get-contexts`, or set KUBECONFIG"
 
@@ -35,6 +37,10 @@ class Connection:
     server: str
     namespace: str
     """Where the kubeconfig's context is set to; `default` if it does not say."""
+    tls: ssl.SSLContext | None = None
+    """What `http` trusts and shows, for what is no HTTP (tunnel.py)."""
+    auth: httpx2.Auth | None = None
+    """How `http` says who is calling; None where the certificate does."""
 
 
 def connect(context: str | None = None, kubeconfig: Path | None = None) -> Connection:
@@ -43,16 +49,17 @@ def connect(context: str | None = None, kubeconfig: Path | None = None) -> Conne
     config = configured(context, kubeconfig)
     timeout = httpx2.Timeout(REQUEST_SECONDS, connect=CONNECT_SECONDS)
     try:
-        http = _client(config, ConnectionParams(timeout=timeout))
+        options = ConnectionParams(timeout=timeout).httpx_params(config)
+        limits = httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
+        http = httpx2.AsyncClient(**options, limits=limits, headers={"User-Agent": AGENT})
     except (ConfigError, OSError, ValueError) as error:  # a certificate or token that can't be read
         raise Unavailable(f"the credentials of context {config.context_name!r} can't be used: {error}; {HELP}") from error
-    return Connection(http, str(config.cluster.server), config.namespace)
+    return Connection(http, str(config.cluster.server), config.namespace, options["verify"], options["auth"])
 
 
-def _client(config: SingleConfig, params: ConnectionParams) -> httpx2.AsyncClient:
-    options: dict[str, Any] = params.httpx_params(config)
-    limits = httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
-    return httpx2.AsyncClient(**options, limits=limits, headers={"User-Agent": "matrix"})
+def is_inside() -> bool:
+    """Whether `connect()` without arguments means the very cluster in one of whose pods this runs."""
+    return _default_file() is None and SERVICE_ACCOUNT.exists()
 
 
 def configured(context: str | None = None, kubeconfig: Path | None = None) -> SingleConfig:
