@@ -34,6 +34,7 @@ ENTRIES = {
     "keys": Entry("Connect", "matrix_cli.commands.keys", "Issue, list and revoke keys for a cluster's endpoint."),
     "completion": Entry("Set up", "matrix_cli.commands.completion", "Print the script that completes commands in your shell."),
     "controller": Entry("Set up", "matrix_cli.commands.controller", "Run, look at or stop the controller."),
+    "operator": Entry("Set up", "matrix_cli.commands.operator", "Run the operator of a Kubernetes cluster."),
 }
 
 

@@ -1,4 +1,5 @@
-"""The controller's own metrics, served on loopback. The names follow controller-runtime's, so that known dashboards fit."""
+"""The controller's own metrics, and those of an operator on Kubernetes besides: docs/metrics.md. The names follow controller-runtime's,
+so that known dashboards fit."""
 
 from __future__ import annotations
 
@@ -17,7 +18,30 @@ class ControllerMetrics:
         self.steps = Counter("matrix_steps_total", "Steps carried out, by kind of step", ["step"], registry=self.registry)
         self.objects = Gauge("matrix_objects", "Objects by kind and by the status of Ready", ["kind", "ready"], registry=self.registry)
 
-    def serve(self) -> int:
-        """Serve /metrics on a free port of 127.0.0.1; returns the port."""
-        server, _thread = start_http_server(0, addr="127.0.0.1", registry=self.registry)
+    def serve(self, port: int = 0, host: str = "127.0.0.1") -> int:
+        """Serve /metrics, by default on a free port of loopback; returns the port. Raises OSError."""
+        server, _thread = start_http_server(port, addr=host, registry=self.registry)
         return int(server.server_port)
+
+
+class OperatorMetrics(ControllerMetrics):
+    """Of one of several processes, that follows an API server."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.leader = Gauge(
+            "matrix_leader", "1 in the process that holds the lease and acts, 0 in those that stand by", registry=self.registry
+        )
+        self.watch_age = Gauge(
+            "matrix_watch_age_seconds", "Since the quietest watch of a group was last answered", ["watch"], registry=self.registry
+        )
+        self.api_calls = Counter(
+            "matrix_api_calls_total",
+            "Calls to the API server, watches apart; code none: no answer",
+            ["method", "code"],
+            registry=self.registry,
+        )
+
+    def heard(self, method: str, code: str) -> None:
+        """Counts a call (matrix_store.kubernetes.api.CallHook)."""
+        self.api_calls.labels(method, code).inc()

@@ -10,22 +10,23 @@ with what is known. Kinds that the server does not name when kopf starts it neve
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
 import kopf
 
 from matrix_crds.constants import GROUP, VERSION
+from matrix_operator.engines.kopf_login import KopfLogin
 from matrix_operator.errors import ForeignFault
 from matrix_store.errors import StoreError, Unavailable
-from matrix_store.kubernetes.connection import configured
+from matrix_store.kubernetes.connection import REQUEST_SECONDS
 from matrix_store.kubernetes.known import Known
 from matrix_store.kubernetes.manifests import stored
-from matrix_store.kubernetes.paths import PLURALS
+from matrix_store.kubernetes.paths import PLURALS, collection
 from matrix_store.kubernetes.store import KubernetesStore
 from matrix_store.port import Change, ChangeType
 
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 WATCH_SECONDS = 60
 """How long one watch lasts at the server; the client gives it up a little later."""
 GRACE_SECONDS = 15
-BACKOFF_SECONDS = (1.0,) * 30
+BACKOFF_SECONDS = 1.0
 """Between kopf's tries to reach an API server that is away. Its own series grows to 21 s: too long for a server that is back."""
 COMPARE_AFTER_SECONDS = 0.5
 COMPARE_EVERY_SECONDS = 300.0
@@ -46,9 +47,9 @@ END_SECONDS = 10.0
 
 
 class KopfFeed:
-    """One feed for one engine. `age` tells how long nothing was heard: a sign of life for health checks."""
+    """One feed for one engine. `age` and `stillness` are signs of life for health checks."""
 
-    def __init__(self, store: KubernetesStore, login: kopf.ConnectionInfo, kinds: Sequence[str], namespaces: Sequence[str] = ()) -> None:
+    def __init__(self, store: KubernetesStore, login: KopfLogin, kinds: Sequence[str], namespaces: Sequence[str] = ()) -> None:
         """`namespaces`: only these; none for the whole cluster, which takes the right to list and watch in all of it."""
         self._store = store
         self._login = login
@@ -58,13 +59,19 @@ class KopfFeed:
         self._heard: asyncio.Queue[Mapping[str, Any] | str | None] = asyncio.Queue()
         """Events of kopf, kinds that are to be compared, None when kopf has ended."""
         self._comparing: set[str] = set()
-        self._last = time.monotonic()
+        self._begun = time.monotonic()
         self._stop = threading.Event()
 
     @property
     def age(self) -> float:
-        """Seconds since kopf said anything."""
-        return time.monotonic() - self._last
+        """Seconds since the API server last answered the quietest of kopf's watches. While all is well at most WATCH_SECONDS and a
+        little more; grows while the server is away."""
+        return self._login.silence(self._paths, self._begun)
+
+    @property
+    def stillness(self) -> float:
+        """Seconds since kopf last did anything for one of its watches. Stays small while the server is away: kopf asks again and again."""
+        return self._login.stillness(self._paths, self._begun)
 
     async def changes(self) -> AsyncIterator[Change]:
         """As Store.watch. Raises StoreError if what exists can't be listed at first, ForeignFault when kopf ends by itself."""
@@ -76,6 +83,7 @@ class KopfFeed:
         await self._named()
         for kind in self._kinds:
             self._compare_in(COMPARE_EVERY_SECONDS, kind, loop)
+        self._begun = time.monotonic()
         thread = threading.Thread(target=self._run, args=(loop,), name="kopf", daemon=True)
         thread.start()
         try:
@@ -90,7 +98,6 @@ class KopfFeed:
     async def _news(self, heard: Mapping[str, Any] | str, loop: asyncio.AbstractEventLoop) -> list[Change]:
         if isinstance(heard, str):
             return await self._compare(heard, loop)
-        self._last = time.monotonic()
         item = stored(dict(heard["object"]))
         if heard["type"] == "DELETED":
             return self._known.absent(item.key, item.uid)
@@ -124,65 +131,57 @@ class KopfFeed:
         return changes
 
     async def _listed(self, kind: str) -> list[Change]:
-        return self._known.listed(kind, *await self._store.list_at(kind))
+        """All of a kind. Of several namespaces the lists are of different moments, of which the first is safe: nothing that comes
+        from kopf is told in between."""
+        lists = [await self._store.list_at(kind, namespace) for namespace in self._namespaces or (None,)]
+        return self._known.listed(kind, [item for items, _ in lists for item in items], min(version for _, version in lists))
+
+    @property
+    def _paths(self) -> list[str]:
+        return [collection(kind, namespace) for kind in self._kinds for namespace in self._namespaces or (None,)]
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        """In the thread."""
-        registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
-        _configure(settings)
-
-        def login(**_: Any) -> kopf.ConnectionInfo:
-            return self._login
-
-        def hear(event: Mapping[str, Any], **_: Any) -> None:
-            loop.call_soon_threadsafe(self._heard.put_nowait, {"type": event["type"], "object": event["object"]})
-
-        kopf.on.login(registry=registry)(login)
-        for kind in self._kinds:
-            kopf.on.event(GROUP, VERSION, PLURALS[kind], registry=registry)(hear)
+        """In the thread. However it ends, the reader is told."""
         try:
-            asyncio.run(
-                kopf.operator(
-                    registry=registry,
-                    settings=settings,
-                    standalone=True,
-                    clusterwide=not self._namespaces,
-                    namespaces=self._namespaces,
-                    stop_flag=self._stop,
-                )
-            )
+            asyncio.run(self._kopf(loop))
         except Exception:
             log.exception("kopf failed")
         finally:
             if not self._stop.is_set():
                 loop.call_soon_threadsafe(self._heard.put_nowait, None)
 
+    async def _kopf(self, loop: asyncio.AbstractEventLoop) -> None:
+        registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
+        _configure(settings)
+
+        def hear(event: Mapping[str, Any], **_: Any) -> None:
+            loop.call_soon_threadsafe(self._heard.put_nowait, {"type": event["type"], "object": event["object"]})
+
+        kopf.on.login(registry=registry)(self._login.login)
+        for kind in self._kinds:
+            kopf.on.event(GROUP, VERSION, PLURALS[kind], registry=registry)(hear)
+        await kopf.operator(
+            registry=registry,
+            settings=settings,
+            standalone=True,
+            clusterwide=not self._namespaces,
+            namespaces=self._namespaces,
+            stop_flag=self._stop,
+        )
+
+
+class _Always:
+    """A pause, as often as it is wanted: with a finite series kopf gives up for good when the server goes on answering with errors."""
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.repeat(BACKOFF_SECONDS)
+
 
 def _configure(settings: kopf.OperatorSettings) -> None:
     settings.scanning.disabled = True  # no right to look at CRDs and namespaces is needed
     settings.posting.enabled = False
-    settings.networking.error_backoffs = BACKOFF_SECONDS
+    settings.networking.error_backoffs = _Always()
+    settings.networking.request_timeout = REQUEST_SECONDS
+    settings.networking.connect_timeout = GRACE_SECONDS
     settings.watching.server_timeout = WATCH_SECONDS
     settings.watching.client_timeout = WATCH_SECONDS + GRACE_SECONDS
-    settings.watching.connect_timeout = GRACE_SECONDS
-
-
-def login_from(kubeconfig: Path | None, context: str | None = None) -> kopf.ConnectionInfo:
-    """kopf's credentials: those of our own connection. Raises Unavailable."""
-    config = configured(context, kubeconfig)
-    cluster, user = config.cluster, config.user
-    token = user.token if user else None
-    if user and user.token_file:
-        token = Path(user.token_file).read_text().strip()
-    return kopf.ConnectionInfo(
-        server=str(cluster.server),
-        ca_path=str(config.abs_file(cluster.certificate_auth)) if cluster.certificate_auth else None,
-        ca_data=cluster.certificate_auth_data,
-        insecure=cluster.insecure,
-        scheme="Bearer" if token else None,
-        token=token,
-        certificate_path=str(config.abs_file(user.client_cert)) if user and user.client_cert else None,
-        certificate_data=user.client_cert_data if user else None,
-        private_key_path=str(config.abs_file(user.client_key)) if user and user.client_key else None,
-        private_key_data=user.client_key_data if user else None,
-    )

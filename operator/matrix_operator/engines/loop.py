@@ -42,9 +42,12 @@ class Engine:
         changes: AsyncIterator[Change] | None = None,
         keep_running: bool = False,
         http: Http | None = None,
+        leads: asyncio.Event | None = None,
     ) -> None:
         """`changes`: what wakes it, if not the store's own watch. `keep_running`: also with nothing to manage. `http`: the
-        way to the clusters, closed at the end; straight there by default."""
+        way to the clusters, closed at the end; straight there by default. `leads`: until it is set everything is heard of and nothing
+        is worked on."""
+        self._leads = leads
         self._keep_running = keep_running
         self._changes = changes if changes is not None else store.watch(*WORKERS)
         self._metrics = metrics
@@ -73,6 +76,22 @@ class Engine:
             await asyncio.gather(*tasks, *ends, return_exceptions=True)
             await self._http.close()
 
+    @property
+    def synced(self) -> bool:
+        """Everything that existed at the start is known."""
+        return self._cache.synced.is_set()
+
+    @property
+    def longest(self) -> float:
+        """Seconds that the reconcile lasts which began first."""
+        return max(queue.longest for queue in self._queues.values())
+
+    @property
+    def stalled(self) -> float:
+        """Seconds for which objects have been due and nobody took one up: a standby's objects wait without being counted."""
+        led = self._leads is None or self._leads.is_set()
+        return max(queue.stalled for queue in self._queues.values()) if led else 0.0
+
     async def _watch(self) -> None:
         async for change in self._changes:
             self._cache.take(change)
@@ -100,6 +119,8 @@ class Engine:
 
     async def _work(self, queue: WorkQueue) -> None:
         await self._cache.synced.wait()
+        if self._leads is not None:
+            await self._leads.wait()
         while True:
             key = await queue.get()
             try:

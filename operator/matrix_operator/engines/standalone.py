@@ -10,16 +10,14 @@ import argparse
 import asyncio
 import contextlib
 import logging
-import signal
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
 
 from matrix_crds.cluster import AllocationKind
 from matrix_operator.backends.choice import BackendChoice, Backends
 from matrix_operator.backends.local.backend import LocalBackend
 from matrix_operator.engines.loop import Engine
+from matrix_operator.engines.process import first_to_end, stop_on_signals
 from matrix_operator.metrics import ControllerMetrics
 from matrix_operator.reconcile.steps import StepHook, no_hook
 from matrix_store.database import Database
@@ -43,7 +41,7 @@ async def run(home: Home, hook: StepHook = no_hook) -> None:
     """Run the controller until it is told to stop (SIGTERM, SIGINT) or nothing is left. Raises StoreError."""
     metrics = ControllerMetrics()
     details = {"metricsPort": metrics.serve()}
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     while True:
         await _run_locked(home, metrics, details, hook, stop)
         # Whoever applied something while the lock was still held has seen a controller and started none: look once more without it.
@@ -59,7 +57,7 @@ async def _run_locked(home: Home, metrics: ControllerMetrics, details: dict[str,
         await asyncio.to_thread(lock.acquire, details)
         store = await SqliteStore.open(home.database)
         try:
-            await _first_to_end(Engine(store, backends(home), metrics, hook, lock.safe_to_act).run(stop), _heartbeat(lock))
+            await first_to_end(Engine(store, backends(home), metrics, hook, lock.safe_to_act).run(stop), _heartbeat(lock))
         finally:
             await store.close()
             with contextlib.suppress(StoreError):
@@ -68,30 +66,9 @@ async def _run_locked(home: Home, metrics: ControllerMetrics, details: dict[str,
         database.close()
 
 
-async def _first_to_end(*works: Coroutine[Any, Any, None]) -> None:
-    """Run them until one ends or fails; the others are cancelled."""
-    tasks = [asyncio.create_task(work) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
 def _has_clusters(home: Home) -> bool:
     with contextlib.closing(Database(home.database)) as database:
         return bool(database.objects.list("MatrixCluster"))
-
-
-def _stop_on_signals() -> asyncio.Event:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    return stop
 
 
 async def _heartbeat(lock: ControllerLock) -> None:

@@ -14,10 +14,13 @@ from matrix_crds.constants import FINALIZER
 from matrix_operator.backends.choice import BackendChoice, Backends
 from matrix_operator.backends.fake import FakeBackend
 from matrix_operator.backends.port import NodePhase
-from matrix_operator.engines.kopf_feed import KopfFeed, login_from
+from matrix_operator.engines.kopf_feed import KopfFeed
+from matrix_operator.engines.kopf_login import KopfLogin
 from matrix_operator.engines.loop import WORKERS, Engine
 from matrix_operator.metrics import ControllerMetrics
 from matrix_store.errors import Forbidden
+from matrix_store.kubernetes.api import Api
+from matrix_store.kubernetes.connection import connect
 from matrix_store.kubernetes.store import KubernetesStore
 from matrix_store.port import Change, ChangeType, StoredObject
 from tests.lab.control_plane import ControlPlane
@@ -32,9 +35,10 @@ UNTIL_NOTICED = 10.0
 @asynccontextmanager
 async def feeding(plane: ControlPlane, namespaces: Sequence[str], user: str = "") -> AsyncIterator[tuple[KubernetesStore, KopfFeed]]:
     kubeconfig = plane.kubeconfig_for(user) if user else plane.kubeconfig
-    store = KubernetesStore.open(kubeconfig=kubeconfig, namespace=namespaces[0] if namespaces else None)
+    connection = connect(kubeconfig=kubeconfig)
+    store = KubernetesStore(Api(connection), namespaces[0] if namespaces else None)
     try:
-        yield store, KopfFeed(store, login_from(kubeconfig), tuple(WORKERS), namespaces)
+        yield store, KopfFeed(store, KopfLogin(connection), tuple(WORKERS), namespaces)
     finally:
         await store.close()
 

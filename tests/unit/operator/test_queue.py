@@ -109,3 +109,27 @@ def test_a_worker_that_is_cancelled_just_as_something_happens_ends() -> None:
         assert done and worker.cancelled()
 
     asyncio.run(scenario())
+
+
+def test_it_tells_how_long_work_lasts_and_how_long_nothing_was_taken_up() -> None:
+    async def scenario() -> None:
+        queue, clock = make()
+        clock.now += 1000
+        assert (queue.longest, queue.stalled) == (0.0, 0.0)
+        queue.add(A)
+        queue.add(B)
+        clock.now += 5
+        assert queue.stalled == 5.0
+        await queue.get()
+        clock.now += 7
+        assert (queue.longest, queue.stalled) == (7.0, 7.0)
+        await queue.get()
+        queue.add(A)
+        assert queue.stalled == 0.0, "one that is worked on does not wait for a worker"
+        clock.now += 3
+        assert queue.longest == 10.0
+        queue.done(A)
+        assert queue.longest == 3.0
+        assert queue.stalled == 3.0
+
+    asyncio.run(scenario())

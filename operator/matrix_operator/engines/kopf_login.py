@@ -1,0 +1,79 @@
+"""kopf's way to the API server: our own credentials, read anew as often as they change, and a watch on what it hears.
+
+kopf takes credentials once and asks for others only after a 401. A service account's token is another one every hour, so kopf is given
+an HTTP session that authenticates each request as our own connection does: a token file that was replaced is read again when the old
+token is refused, and a plugin of a kubeconfig is run again. What the session sends and hears is the only sign of life that
+kopf's watches have while nothing changes: they are opened anew each minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import aiohttp
+import httpx2
+import kopf
+
+from matrix_store.kubernetes.connection import Connection
+
+log = logging.getLogger(__name__)
+
+UNAUTHORIZED = 401
+AGAIN_SECONDS = 1.0
+"""Between two logins, when the credentials go on being refused."""
+
+
+class KopfLogin:
+    """Credentials for one kopf, and what came of them. Belongs to kopf's event loop, but for `silence` and `heard`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._last_login = float("-inf")
+        self._tried: dict[str, float] = {}
+        self._heard: dict[str, float] = {}
+        """When each path was last asked for, and last answered, by time.monotonic()."""
+
+    async def login(self, **_: Any) -> kopf.AiohttpSession:
+        """kopf's login handler."""
+        await asyncio.sleep(max(0.0, self._last_login + AGAIN_SECONDS - time.monotonic()))
+        self._last_login = time.monotonic()
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._connection.tls or True)
+        session = aiohttp.ClientSession(connector=connector, middlewares=(self._ask,), trust_env=True)
+        return kopf.AiohttpSession(aiohttp_session=session, server=self._connection.server)
+
+    def silence(self, paths: Iterable[str], since: float) -> float:
+        """Seconds since the quietest of these paths was last answered, counted from `since` if it never was."""
+        return time.monotonic() - min(max(self._heard.get(path, since), since) for path in paths)
+
+    def stillness(self, paths: Iterable[str], since: float) -> float:
+        """Seconds since kopf last did anything for the path that it has left alone for the longest."""
+        last = (max(self._tried.get(path, since), self._heard.get(path, since), since) for path in paths)
+        return time.monotonic() - min(last)
+
+    async def _ask(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        """One request with its credentials; a second time with newly read ones after a 401."""
+        self._tried[request.url.path] = time.monotonic()
+        auth = self._connection.auth
+        answer = await (_authenticated(auth, request, send) if auth else send(request))
+        if answer.status != UNAUTHORIZED:
+            self._heard[request.url.path] = time.monotonic()
+        return answer
+
+
+async def _authenticated(auth: httpx2.Auth, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """An authentication that is written for another HTTP client: it sets a header, and says after an answer whether to try again."""
+    stand_in = httpx2.Request(request.method, str(request.url))
+    flow = auth.async_auth_flow(stand_in)
+    await anext(flow)
+    while True:
+        request.headers["Authorization"] = stand_in.headers["Authorization"]
+        answer = await send(request)
+        try:
+            await flow.asend(httpx2.Response(answer.status, request=stand_in))
+        except StopAsyncIteration:
+            return answer
+        answer.release()
