@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -30,12 +30,16 @@ class FakeRay:
         self.revision = 1
         self.url = ""
         self.children: dict[str, FakeRay] = {}
+        self.addresses: Callable[[str], Sequence[str]] = lambda cluster: ("127.0.0.1",)
+        """Of the nodes of each cluster, the head's first."""
+        self.busy: set[str] = set()
 
     def app(self) -> web.Application:
         app = web.Application(middlewares=[self._break])
         for prefix in ("", "/{cluster}"):
             app.router.add_get(prefix + "/api/version", self._version)
             app.router.add_get(prefix + "/api/v0/nodes", self._nodes)
+            app.router.add_get(prefix + "/api/v0/actors", self._actors)
             app.router.add_get(prefix + "/api/serve/applications/", self._dispatch("_serve"))
             app.router.add_put(prefix + "/api/serve/applications/", self._dispatch("_put"))
             app.router.add_get(prefix + "/matrix/v1/state", self._dispatch("_state"))
@@ -67,8 +71,15 @@ class FakeRay:
         return web.json_response({"version": "4", "ray_version": "2.60.0", "session_name": "session_1"})
 
     async def _nodes(self, request: web.Request) -> web.Response:
-        node = {"node_id": "n1", "state": "ALIVE", "is_head_node": True, "resources_total": {"CPU": 4.0, "memory": 8 * 2.0**30}}
-        return web.json_response({"result": True, "data": {"result": {"total": 1, "result": [node]}}})
+        addresses = self.addresses(request.match_info.get("cluster", ""))
+        nodes = [_node(f"n{number}", address, is_head=number == 1) for number, address in enumerate(addresses, 1)]
+        return web.json_response({"result": True, "data": {"result": {"total": len(nodes), "result": nodes}}})
+
+    async def _actors(self, request: web.Request) -> web.Response:
+        """One lives on each node of `busy`, by its address."""
+        addresses = self.addresses(request.match_info.get("cluster", ""))
+        actors = [{"node_id": f"n{number}"} for number, address in enumerate(addresses, 1) if address in self.busy]
+        return web.json_response({"result": True, "data": {"result": {"total": len(actors), "result": actors}}})
 
     async def _serve(self, request: web.Request) -> web.Response:
         applications = {
@@ -128,6 +139,11 @@ class FakeRay:
         if self._fails(name, entry):
             replica |= {"state": "Failed", "httpUrl": None, "failure": self.replica_failure}
         return replica
+
+
+def _node(node_id: str, address: str, *, is_head: bool) -> dict[str, Any]:
+    resources = {"CPU": 4.0, "memory": 8 * 2.0**30}
+    return {"node_id": node_id, "state": "ALIVE", "is_head_node": is_head, "node_ip": address, "resources_total": resources}
 
 
 def _attempt(entry: dict[str, Any]) -> int:
