@@ -1,4 +1,4 @@
-"""The programs of a Kubernetes control plane, compiled from Go modules into a cache outside of the checkout.
+"""The programs of a Kubernetes control plane and of a node, compiled from Go modules into a cache outside of the checkout.
 
 `python -m tests.lab.build` does it by hand. Nothing is fetched but modules through the user's own Go settings (GOPROXY, GOFLAGS apart),
 and what is there already is not built again. Needs about 3 GB on disk for Go's caches at the first time.
@@ -21,7 +21,9 @@ from filelock import FileLock
 from tests.lab.errors import GoMissing, LabError
 
 SOURCES = Path(__file__).parent / "go"
-"""The Go module that pins the versions."""
+"""The Go module that pins the versions of Kubernetes and etcd."""
+DNS_SOURCES = Path(__file__).parent / "go_dns"
+"""That of CoreDNS, which wants other versions of Kubernetes' libraries."""
 
 _KUBERNETES = "k8s.io/kubernetes"
 CONTROL_PLANE: Mapping[str, str] = {
@@ -31,6 +33,10 @@ CONTROL_PLANE: Mapping[str, str] = {
     "kube-scheduler": f"{_KUBERNETES}/cmd/kube-scheduler",
 }
 """Each program with its Go package."""
+NODE: Mapping[str, str] = {"kubelet": f"{_KUBERNETES}/cmd/kubelet", "kube-proxy": f"{_KUBERNETES}/cmd/kube-proxy", "pause": "./pause"}
+"""What makes a machine a node; containerd and runc are the machine's own."""
+DNS: Mapping[str, str] = {"coredns": "."}
+"""From DNS_SOURCES."""
 
 _ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false -trimpath", "GOWORK": "off"}
 _MINUTES = 30
@@ -39,20 +45,21 @@ _TOO_OLD = re.compile(r"requires go .*running go|toolchain not available")
 _NO_NETWORK = re.compile(r"dial tcp|no such host|connection refused|i/o timeout|TLS handshake|proxyconnect|50[234] |module lookup disabled")
 
 
-def ensure(programs: Mapping[str, str] = CONTROL_PLANE, tell: Callable[[str], object] = lambda _: None) -> Path:
-    """The directory that holds those programs, after building what was not there; `tell` gets a line before that.
+def ensure(programs: Mapping[str, str] = CONTROL_PLANE, tell: Callable[[str], object] = lambda _: None, *, sources: Path = SOURCES) -> Path:
+    """The directory that holds those programs, after building what was not there; `tell` gets a line before that. `sources` is the Go
+    module that they are built in.
 
     Takes 10 ms when all of it is there, half a minute with a warm Go build cache, 5 to 8 minutes on two cores with an empty one.
     Whoever comes second waits for the first. Raises GoMissing, LabError.
     """
-    toolchain = _go_environment()
-    directory = cache_root() / _key(toolchain)
+    directory = cache_root() / _key(sources, _go_environment(sources))
     if _missing(directory, programs):
         directory.mkdir(parents=True, exist_ok=True)
         with FileLock(directory / "lock"):
             if missing := _missing(directory, programs):
-                tell(f"building {', '.join(missing)} of Kubernetes {kubernetes_version()}: minutes, if Go has none of it in its cache")
-                _build(directory, {name: programs[name] for name in missing})
+                version = f" of Kubernetes {kubernetes_version()}" if sources == SOURCES else ""
+                tell(f"building {', '.join(missing)}{version}: minutes, if Go has none of it in its cache")
+                _build(sources, directory, {name: programs[name] for name in missing})
     return directory
 
 
@@ -66,30 +73,30 @@ def _missing(directory: Path, programs: Mapping[str, str]) -> list[str]:
     return [name for name in programs if not (directory / name).is_file()]
 
 
-def _build(directory: Path, programs: Mapping[str, str]) -> None:
+def _build(sources: Path, directory: Path, programs: Mapping[str, str]) -> None:
     # Renamed only when complete: what an interrupted build leaves is never taken for a program.
     unfinished = directory / "unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     try:
-        _go("build", "-ldflags", _link_flags(), "-o", f"{unfinished}/", *programs.values())
+        _go(sources, "build", "-ldflags", _link_flags(sources), "-o", f"{unfinished}/", *programs.values())
         for name in programs:
             (unfinished / name).rename(directory / name)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _go_environment() -> str:
+def _go_environment(sources: Path) -> str:
     """Version and platform of the Go that the module is built with."""
-    return _go("env", "GOVERSION", "GOOS", "GOARCH")
+    return _go(sources, "env", "GOVERSION", "GOOS", "GOARCH")
 
 
-def _go(*arguments: str) -> str:
+def _go(sources: Path, *arguments: str) -> str:
     if shutil.which("go") is None:
         raise GoMissing("there is no `go` on the PATH; install Go (https://go.dev/dl) to build the control plane")
     environment = {**os.environ, **_ENVIRONMENT}
     try:
-        done = subprocess.run(["go", *arguments], cwd=SOURCES, env=environment, text=True, capture_output=True, timeout=_MINUTES * 60)
+        done = subprocess.run(["go", *arguments], cwd=sources, env=environment, text=True, capture_output=True, timeout=_MINUTES * 60)
     except subprocess.TimeoutExpired:
         raise LabError(f"`go {arguments[0]}` did not end within {_MINUTES} minutes") from None
     if done.returncode:
@@ -109,8 +116,10 @@ def explain(errors: str) -> str:
     return f"the control plane could not be built: {lines[-1] if lines else 'Go gave no reason'}"
 
 
-def _link_flags() -> str:
-    """Without debug tables (a third smaller), and with the version that /version and `kubectl version` tell."""
+def _link_flags(sources: Path) -> str:
+    """Without debug tables (a third smaller), and Kubernetes' own with the version that /version and `kubectl version` tell."""
+    if sources != SOURCES:
+        return "-s -w"
     version = kubernetes_version()
     major, minor, _ = version.removeprefix("v").split(".", 2)
     values = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
@@ -126,11 +135,11 @@ def kubernetes_version() -> str:
     return found[1]
 
 
-def _key(toolchain: str) -> str:
+def _key(sources: Path, toolchain: str) -> str:
     """Names what the programs depend on: versions, own sources, Go, and how it is called."""
-    digest = hashlib.sha256(repr((toolchain, sorted(_ENVIRONMENT.items()), _link_flags())).encode())
-    for path in sorted(path for path in SOURCES.rglob("*") if path.is_file()):
-        digest.update(f"\0{path.relative_to(SOURCES)}\0".encode() + path.read_bytes())
+    digest = hashlib.sha256(repr((toolchain, sorted(_ENVIRONMENT.items()), _link_flags(sources))).encode())
+    for path in sorted(path for path in sources.rglob("*") if path.is_file()):
+        digest.update(f"\0{path.relative_to(sources)}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 

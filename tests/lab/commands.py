@@ -6,8 +6,8 @@ from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
 SERVICE_ADDRESSES = "10.96.0.0/16"
-SERVER_NAMES = (LOOPBACK, "10.96.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
-"""What the API server's certificate is for; 10.96.0.1 is the first of SERVICE_ADDRESSES, the API server's own."""
+SERVER_NAMES = ("10.96.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
+"""What the API server's certificate is for, besides its own address; 10.96.0.1 is the first of SERVICE_ADDRESSES, the API server's own."""
 ADMIN_KUBECONFIG = "kubeconfig"
 
 _ETCD = "unix://etcd.sock:0"
@@ -32,21 +32,25 @@ def etcd(programs: Path) -> list[str]:
     ]
 
 
-def api_server(programs: Path, port: int) -> list[str]:
-    """On loopback, with the admission and authorisation that a cluster has by default."""
+def api_server(programs: Path, port: int, address: str) -> list[str]:
+    """With the admission and authorisation that a cluster has by default. On loopback nothing in pods can call it."""
     return [
         str(programs / "kube-apiserver"),
         f"--etcd-servers={_ETCD}",
-        f"--bind-address={LOOPBACK}",
-        f"--advertise-address={LOOPBACK}",
+        f"--bind-address={address}",
+        f"--advertise-address={address}",
         f"--secure-port={port}",
-        "--endpoint-reconciler-type=none",  # nothing in pods calls this API server, and loopback can't be an endpoint
+        *(["--endpoint-reconciler-type=none"] if address == LOOPBACK else []),  # loopback can't be an endpoint
         f"--service-cluster-ip-range={SERVICE_ADDRESSES}",
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
         "--client-ca-file=pki/ca.crt",
         "--tls-cert-file=pki/server.crt",
         "--tls-private-key-file=pki/server.key",
+        "--kubelet-certificate-authority=pki/ca.crt",
+        "--kubelet-client-certificate=pki/kubelet-client.crt",
+        "--kubelet-client-key=pki/kubelet-client.key",
+        "--kubelet-preferred-address-types=InternalIP",
         "--service-account-issuer=https://kubernetes.default.svc",
         "--service-account-key-file=pki/tokens.crt",
         "--service-account-signing-key-file=pki/tokens.key",

@@ -36,11 +36,17 @@ class ControlPlane:
     """Of the API server; the same for all its starts."""
 
     def __init__(
-        self, directory: Path, *, crds: Iterable[Path] = (), scheduler: bool = False, choose_port: Callable[[], int] = free_port
+        self,
+        directory: Path,
+        *,
+        crds: Iterable[Path] = (),
+        scheduler: bool = False,
+        address: str = commands.LOOPBACK,
+        choose_port: Callable[[], int] = free_port,
     ) -> None:
         """`directory` is made; it must not exist or be empty. `crds` are files that are applied before the controller manager starts:
-        it looks for new kinds every 30 s only, and until it knows a kind, nothing that objects of it own is collected. `choose_port` is
-        asked again when the API server finds its port taken."""
+        it looks for new kinds every 30 s only, and until it knows a kind, nothing that objects of it own is collected. `address` is where
+        the API server listens, which pods have to reach. `choose_port` is asked again when the API server finds its port taken."""
         self.directory = directory
         self.kubeconfig = directory / commands.ADMIN_KUBECONFIG
         """The administrator's."""
@@ -48,6 +54,7 @@ class ControlPlane:
         """One file for each process."""
         self._crds = tuple(crds)
         self._with_scheduler = scheduler
+        self._address = address
         self._choose_port = choose_port
         self._users = Users(directory)
         self._clients: dict[tuple[str, tuple[str, ...]], Api] = {}
@@ -97,6 +104,10 @@ class ControlPlane:
         self._users.write_kubeconfig(path, self.url, *who)
         return path
 
+    def certify(self, name: str, hosts: Sequence[str]) -> tuple[Path, Path]:
+        """Certificate and key of a server that clients of this control plane trust, which is reached under those names and addresses."""
+        return self._users.certify(name, hosts)
+
     def ready(self, deadline: float = _START_SECONDS) -> None:
         """Returns when the API server answers that it is ready. Raises LabError after `deadline` seconds, or at once if it or
         etcd has ended."""
@@ -113,7 +124,7 @@ class ControlPlane:
             raise LabError(f"{self.directory} is not empty: give the control plane a directory of its own")
         stack.callback(shutil.rmtree, self.directory)
         self.logs.mkdir()
-        self._users.prepare(commands.SERVER_NAMES)
+        self._users.prepare((self._address, *commands.SERVER_NAMES))
 
     def _start(self, programs: Path) -> None:
         self.etcd = self._run("etcd", commands.etcd(programs))
@@ -129,8 +140,8 @@ class ControlPlane:
         """Another process may take a port between the look whether it is free and the API server's own start."""
         for _ in range(_TRIES):
             port = self._choose_port()
-            self.url = f"https://{commands.LOOPBACK}:{port}"
-            self.api_server = self._run("kube-apiserver", commands.api_server(programs, port))
+            self.url = f"https://{self._address}:{port}"
+            self.api_server = self._run("kube-apiserver", commands.api_server(programs, port, self._address))
             try:
                 self.ready()
                 return

@@ -9,3 +9,7 @@ class LabError(Exception):
 
 class GoMissing(LabError):
     """There is no Go on this machine, so nothing can be built: the one reason to skip what needs a control plane."""
+
+
+class NodeMissing(LabError):
+    """This machine can't have a node, for want of rights or programs: the reason to skip what needs pods that run."""

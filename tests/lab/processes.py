@@ -96,7 +96,7 @@ class Process:
     def _spawn(self) -> subprocess.Popen[bytes]:
         argv = [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), *self.argv]
         # Nothing of ours in the environment: variables named ETCD_* are settings of etcd, and proxies are not for loopback.
-        environment = {"PATH": os.defpath, "HOME": str(self._directory)}
+        environment = {"PATH": f"{os.defpath}:/usr/sbin:/sbin", "HOME": str(self._directory)}
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 argv, cwd=self._directory, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True

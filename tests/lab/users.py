@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import yaml
@@ -28,8 +28,14 @@ class Users:
         """Writes what the programs start with."""
         self.pki.mkdir(mode=0o700)
         self._authority.identity.write(self.pki, "ca")
-        self._authority.server("kube-apiserver", list(server_names)).write(self.pki, "server")
+        self.certify("server", list(server_names))
+        self._authority.client("kube-apiserver", [ADMINISTRATORS]).write(self.pki, "kubelet-client")
         signing_key().write(self.pki, "tokens")
+
+    def certify(self, name: str, hosts: Sequence[str]) -> tuple[Path, Path]:
+        """Certificate and key of a server of that name, which is reached under those names and addresses, as files."""
+        self._authority.server(name, hosts).write(self.pki, name)
+        return self.pki / f"{name}.crt", self.pki / f"{name}.key"
 
     def files(self, user: str, groups: Iterable[str] = ()) -> tuple[Path, Path]:
         """Certificate and key of that user, as files."""
