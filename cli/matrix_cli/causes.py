@@ -30,6 +30,15 @@ class Controller:
 
 
 @dataclass(frozen=True)
+class Operator:
+    """The operator of a Kubernetes cluster, as its Lease shows it."""
+
+    running: bool
+    words: str
+    """Which it is, or what is wrong."""
+
+
+@dataclass(frozen=True)
 class OrphanedRay:
     """A Ray of ours whose state directory is lost."""
 
@@ -45,7 +54,7 @@ class Snapshot:
     """Everything that the chain may speak of."""
 
     objects: Mapping[ObjectKey, StoredObject]
-    controller: Controller | None
+    controller: Controller | Operator | None
     """None where it is not known from here whether one runs."""
     orphans: Sequence[OrphanedRay] = ()
 
@@ -152,9 +161,13 @@ def orphan_link(orphan: OrphanedRay) -> Link:
     return Link(f"the Ray of a former cluster ({orphan.uid})", statement, remedy, beside=True)
 
 
-def _controller(controller: Controller, *, settled: bool) -> Iterator[Link]:
-    if not controller.running:
-        consequence = "what runs goes on, but nothing heals or changes" if settled else "nobody works on this"
+def _controller(controller: Controller | Operator, *, settled: bool) -> Iterator[Link]:
+    consequence = "what runs goes on, but nothing heals or changes" if settled else "nobody works on this"
+    if isinstance(controller, Operator):
+        if not controller.running:
+            remedy = "start it, or ask whoever runs the cluster to (`matrix operator run`)"
+            yield Link("the operator", f"is not running: {controller.words}; {consequence}", remedy, beside=True)
+    elif not controller.running:
         yield Link("the controller", f"is not running: {consequence}", "start it with `matrix controller run --detach`", beside=True)
     elif not controller.beating:
         statement = f"({controller.description}) gives no sign of life: it hangs, or is stopped"

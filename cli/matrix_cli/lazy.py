@@ -24,7 +24,7 @@ class Entry(NamedTuple):
 
 
 class LazyGroup(click.Group):
-    """`entries` maps a command's name to where it is; the module has it as an attribute of that name."""
+    """`entries` maps a command's name to where it is; the module has it as an attribute of that name, with _ for -."""
 
     def __init__(self, *args: Any, entries: Mapping[str, Entry], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -37,7 +37,7 @@ class LazyGroup(click.Group):
         entry = self._entries.get(cmd_name)
         if entry is None:
             return None
-        command: click.Command = getattr(import_module(entry.module), cmd_name)
+        command: click.Command = getattr(import_module(entry.module), cmd_name.replace("-", "_"))
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:

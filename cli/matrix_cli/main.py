@@ -30,6 +30,7 @@ ENTRIES = {
     "rollout": Entry("Change", "matrix_cli.commands.rollout", "Restart what runs, or follow a change until it has arrived."),
     "delete": Entry("Change", "matrix_cli.commands.delete", "Delete objects."),
     "wait": Entry("Change", "matrix_cli.commands.wait", "Wait until objects are as wanted."),
+    "port-forward": Entry("Connect", "matrix_cli.commands.port_forward", "Bring a cluster's endpoint to a port of this machine."),
     "env": Entry("Connect", "matrix_cli.commands.env", "Print the variables that OpenAI's clients read."),
     "keys": Entry("Connect", "matrix_cli.commands.keys", "Issue, list and revoke keys for a cluster's endpoint."),
     "completion": Entry("Set up", "matrix_cli.commands.completion", "Print the script that completes commands in your shell."),

@@ -6,12 +6,15 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from matrix_client.context import LOCAL, Context, LocalContext, open_context
+from matrix_client.context import KUBERNETES, LOCAL, Context, LocalContext, open_context
 from matrix_client.errors import UsageError
+
+if TYPE_CHECKING:
+    from matrix_client.kubernetes_context import KubernetesContext
 
 T = TypeVar("T")
 SUMMARY = 200
@@ -64,6 +67,15 @@ def local(context: Context, what: str) -> LocalContext:
     """For what is there on this machine only. `what` begins a sentence. Raises UsageError."""
     if not isinstance(context, LocalContext):
         raise UsageError(f"{what} is there only in the context {LOCAL}")
+    return context
+
+
+def remote(context: Context, what: str) -> KubernetesContext:
+    """For what there is in a cluster only. `what` begins a sentence. Raises UsageError."""
+    from matrix_client.kubernetes_context import KubernetesContext
+
+    if not isinstance(context, KubernetesContext):
+        raise UsageError(f"{what} is there only in the context {KUBERNETES}: what runs on this machine is reached as it is")
     return context
 
 

@@ -64,7 +64,9 @@ class Forwarding:
         """The pod that the next connection goes to. Raises NobodyBehind, Forbidden, Unavailable."""
         if self._behind is None:
             self._behind = await behind(Api(self._connection), *self._place)
-        self.pod = self._behind.pod
+            if self.pod not in ("", self._behind.pod):
+                self._told(f"{self.service} is at pod {self._behind.pod} now")
+            self.pod = self._behind.pod
         return self._behind
 
     async def close(self) -> None:

@@ -7,6 +7,7 @@ import json
 import sys
 import textwrap
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,13 +15,16 @@ from matrix_cli import causes, completing
 from matrix_cli.exits import Exit
 from matrix_cli.local_backend import orphaned_rays
 from matrix_cli.references import read_keys
-from matrix_cli.settings import Command, Settings
+from matrix_cli.settings import Command, Settings, remote
 from matrix_cli.tables import terminal_width
 from matrix_client import controller
 from matrix_client.context import Context, LocalContext
 from matrix_crds import registry
 from matrix_crds.keys import ObjectKey
 from matrix_store.port import Store, StoredObject
+
+if TYPE_CHECKING:
+    from matrix_client.kubernetes_context import KubernetesContext
 
 
 @click.command(cls=Command)
@@ -46,10 +50,17 @@ def why(ctx: click.Context, references: tuple[str, ...], output: str) -> None:
 async def _snapshot(context: Context, namespace: str) -> causes.Snapshot:
     store = await context.store()
     if not isinstance(context, LocalContext):
-        return causes.Snapshot(await _objects(store, namespace), None)
+        return causes.Snapshot(await _objects(store, namespace), await _operator(remote(context, "an operator"), namespace))
     objects = await _objects(store, None)
     working, orphans = await asyncio.gather(_controller(context, objects), asyncio.to_thread(orphaned_rays))
     return causes.Snapshot(objects, working, orphans)
+
+
+async def _operator(context: KubernetesContext, namespace: str) -> causes.Operator | None:
+    from matrix_client.kubernetes_operator import find_operator
+
+    found = await find_operator(context.api, namespace)
+    return None if found is None else causes.Operator(found.running, found.words)
 
 
 async def _objects(store: Store, namespace: str | None) -> dict[ObjectKey, StoredObject]:
