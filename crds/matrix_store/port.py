@@ -112,8 +112,9 @@ class Store(Protocol):
         """All of a kind, ordered by namespace and name; `namespace` None means every namespace."""
         ...
 
-    def watch(self, *kinds: str) -> AsyncIterator[Change]:
-        """Everything there is as Changed, then Synced, then what changes. Ends only with the store or the caller."""
+    def watch(self, *kinds: str, namespace: str | None = None) -> AsyncIterator[Change]:
+        """Everything there is as Changed, then Synced, then what changes; in one namespace, or in all. Ends only with the store or the
+        caller."""
         ...
 
     async def apply(self, manifest: Raw, *, dry_run: bool = False) -> tuple[StoredObject, ApplyResult]:
@@ -147,8 +148,8 @@ class Store(Protocol):
         """Store an event, or count it to the one that says the same."""
         ...
 
-    async def events(self, key: ObjectKey | None = None) -> Sequence[Event]:
-        """Oldest first; of one object or of all. Those of a removed object are kept for a while."""
+    async def events(self, key: ObjectKey | None = None, namespace: str | None = None) -> Sequence[Event]:
+        """Oldest first; of one object, else of a namespace, else of all. Those of a removed object are kept for a while."""
         ...
 
     async def close(self) -> None: ...

@@ -57,7 +57,7 @@ class SqliteStore:
     async def list(self, kind: str, namespace: str | None = None) -> Sequence[StoredObject]:
         return await self._call(self._database.objects.list, kind, namespace)
 
-    async def watch(self, *kinds: str) -> AsyncIterator[Change]:
+    async def watch(self, *kinds: str, namespace: str | None = None) -> AsyncIterator[Change]:
         follower = self._database.follow(*kinds)
         written = asyncio.Event()
         self._watchers.add(written)
@@ -67,7 +67,8 @@ class SqliteStore:
             while not self._closed:
                 written.clear()
                 for change in await self._poll(follower):
-                    yield change
+                    if namespace is None or change.key is None or change.key.namespace == namespace:
+                        yield change
                     last_news = now()
                 await _wait(written, POLL_SECONDS if now() - last_news < IDLE_AFTER_SECONDS else IDLE_POLL_SECONDS)
         finally:
@@ -94,8 +95,9 @@ class SqliteStore:
     async def record(self, event: Event) -> None:
         await self._call(self._database.events.record, event)
 
-    async def events(self, key: ObjectKey | None = None) -> Sequence[Event]:
-        return await self._call(self._database.events.list, key)
+    async def events(self, key: ObjectKey | None = None, namespace: str | None = None) -> Sequence[Event]:
+        found = await self._call(self._database.events.list, key)
+        return found if namespace is None else [event for event in found if event.key.namespace == namespace]
 
     async def close(self) -> None:
         if not self._closed:

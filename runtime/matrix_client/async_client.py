@@ -126,9 +126,9 @@ class AsyncMatrix:
             await self.wait(key, "delete", timeout=timeout, on_progress=on_progress)
 
     async def events(self, subject: Subject | None = None) -> Sequence[Event]:
-        """What happened to one object, or to all; oldest first."""
+        """What happened to one object, or to all of the namespace; oldest first."""
         store = await self.context.store()
-        return await store.events(None if subject is None else _key(subject))
+        return await (store.events(namespace=self.namespace) if subject is None else store.events(_key(subject)))
 
     @overload
     async def chat(

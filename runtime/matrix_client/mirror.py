@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
 from matrix_crds.keys import ObjectKey
@@ -57,13 +57,14 @@ class Mirror:
 
 
 @asynccontextmanager
-async def mirroring(store: Store, kinds: Sequence[str]) -> AsyncIterator[Mirror]:
-    """A mirror that is complete at the start of the block."""
+async def mirroring(store: Store, kinds: Sequence[str], namespaces: Collection[str]) -> AsyncIterator[Mirror]:
+    """A mirror that is complete at the start of the block. Of one namespace nothing else is looked at: not everybody may see all."""
+    namespace = next(iter(namespaces)) if len(namespaces) == 1 else None
     mirror = Mirror()
 
     async def pump() -> None:
         try:
-            async for change in store.watch(*kinds):
+            async for change in store.watch(*kinds, namespace=namespace):
                 mirror.take(change)
         except Exception as error:
             mirror.fail(error)

@@ -183,7 +183,7 @@ class Matrix:
         self._loop.run(self._matrix.delete(subject, wait=wait, timeout=timeout, on_progress=on_progress))
 
     def events(self, subject: Subject | None = None) -> Sequence[Event]:
-        """What happened to one object, or to all; oldest first."""
+        """What happened to one object, or to all of the namespace; oldest first."""
         return self._loop.run(self._matrix.events(subject))
 
     @overload

@@ -135,7 +135,7 @@ async def wait_for(
     deadline = None if timeout is None else clock() + timeout
     watchers = [_Watcher(key, goal, on_progress, settle, now) for key, goal in goals.items()]
     supervised = float("-inf")
-    async with mirroring(store, sorted({key.kind for key in goals} | {"MatrixCluster"})) as mirror:
+    async with mirroring(store, sorted({key.kind for key in goals} | {"MatrixCluster"}), {key.namespace for key in goals}) as mirror:
         while True:
             seen = [watcher.look(mirror, clock()) for watcher in watchers]
             if all(progress.done for progress in seen):

@@ -14,11 +14,12 @@ from matrix_cli.references import read_keys
 from matrix_cli.settings import Command, Settings, pass_settings
 from matrix_cli.tables import print_table
 from matrix_cli.times import age
-from matrix_client.context import Context
+from matrix_client.context import Context, LocalContext
 from matrix_crds.keys import ObjectKey
 from matrix_store.port import Event
 
 POLL_SECONDS = 0.5
+REMOTE_POLL_SECONDS = 2.0
 HEADERS = ("LAST", "TYPE", "REASON", "OBJECT", "MESSAGE")
 
 
@@ -43,7 +44,7 @@ def events(settings: Settings, references: tuple[str, ...], watch: bool, output:
             seen |= set(found)
             if not watch:
                 return
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(POLL_SECONDS if isinstance(context, LocalContext) else REMOTE_POLL_SECONDS)
 
     settings.run(work)
 
@@ -51,7 +52,7 @@ def events(settings: Settings, references: tuple[str, ...], watch: bool, output:
 async def _events(context: Context, keys: Sequence[ObjectKey], namespace: str) -> Iterable[Event]:
     store = await context.store()
     if not keys:
-        return [event for event in await store.events() if event.key.namespace == namespace]
+        return await store.events(namespace=namespace)
     return sorted([event for key in keys for event in await store.events(key)], key=lambda event: event.last)
 
 

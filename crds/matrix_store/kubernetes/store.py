@@ -54,8 +54,8 @@ class KubernetesStore:
         """The kinds that the API server names when it is asked what it has: a new one is served a moment before it is named."""
         return frozenset(str(item["kind"]) for item in (await self._api.get(paths.GROUP_VERSION)).get("resources") or ())
 
-    async def watch(self, *kinds: str) -> AsyncIterator[Change]:
-        watch = Watch(self._api, {kind: paths.collection(kind, self._namespace) for kind in kinds})
+    async def watch(self, *kinds: str, namespace: str | None = None) -> AsyncIterator[Change]:
+        watch = Watch(self._api, {kind: paths.collection(kind, namespace or self._namespace) for kind in kinds})
         self._watches.add(watch)
         try:
             async for change in watch.changes():
@@ -109,8 +109,8 @@ class KubernetesStore:
     async def record(self, event: Event) -> None:
         await self._events.record(event)
 
-    async def events(self, key: ObjectKey | None = None) -> Sequence[Event]:
-        return await self._events.list(key, self._namespace)
+    async def events(self, key: ObjectKey | None = None, namespace: str | None = None) -> Sequence[Event]:
+        return await self._events.list(key, namespace or self._namespace)
 
     async def close(self) -> None:
         for watch in tuple(self._watches):
