@@ -2,7 +2,8 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header \
-	--no-emit-index-url --override requirements/overrides.txt --extra operator --extra cluster --group build pyproject.toml requirements/cpu.in
+	--no-emit-index-url --extra operator --extra cluster --group build pyproject.toml
+COMPILE_CPU := $(COMPILE) --override requirements/overrides.txt requirements/cpu.in
 INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --no-deps
 MATRIX := $(BIN)/matrix
 
@@ -45,8 +46,9 @@ generate: .venv/.dev  ## write the CRDs, docs/resources.md and the gRPC stubs fr
 
 lock: .venv/.bootstrap  ## resolve the requirements anew
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate requirements/bootstrap.in -o requirements/bootstrap.txt
-	$(COMPILE) -o requirements/cpu.txt
-	$(COMPILE) --group dev -c requirements/cpu.txt -o requirements/dev.txt
+	$(COMPILE_CPU) -o requirements/cpu.txt
+	$(COMPILE) --extra gpu requirements/gpu.in -o requirements/gpu.txt
+	$(COMPILE_CPU) --group dev -c requirements/cpu.txt -o requirements/dev.txt
 
 setup: .venv/.dev  ## set up and do nothing else
 
