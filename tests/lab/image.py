@@ -1,7 +1,7 @@
 """The image of the operator and the runtime for the lab's node, where there is no container builder.
 
 `python -m tests.lab.image ARCHIVE` writes it by hand. It holds what `docker build` would put into one: the user `matrix` (1000), `matrix`,
-`ray` and `python` on the PATH, no entrypoint. The engine vLLM is left out; models of the engine `dummy` run.
+`ray` and `python` on the PATH. The engine vLLM is left out; models of the engine `dummy` run.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ from tests.lab.errors import LabError
 ROOT = Path(__file__).parents[2]
 EXTRAS = ("operator", "cluster")
 CONFIG = {
-    "User": "1000",
+    "Entrypoint": ["matrix"],
+    "Cmd": ["--help"],
+    "User": "1000:1000",
     "WorkingDir": "/home/matrix",
-    "Env": ["PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/home/matrix", "LANG=C.UTF-8", "PYTHONUNBUFFERED=1"],
+    "Env": ["PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/home/matrix", "USER=matrix", "PYTHONUNBUFFERED=1", "RAY_USAGE_STATS_ENABLED=0"],
 }
+"""As in the Dockerfile."""
 
 
 def name() -> str:

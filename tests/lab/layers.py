@@ -47,8 +47,8 @@ def system(path: Path) -> None:
         certificates = Path("/etc/ssl/certs/ca-certificates.crt")
         if certificates.is_file():
             layer.add(certificates, str(certificates)[1:], filter=_public)
-        _directory(layer, "tmp", 0o1777, 0)
-        _directory(layer, "home/matrix", 0o755, 1000)
+        for name in ("tmp", "home/matrix"):
+            _writable(layer, name)
 
 
 def python(path: Path, extras: Iterable[str]) -> None:
@@ -183,7 +183,7 @@ def _link(layer: tarfile.TarFile, name: str, target: str) -> None:
     layer.addfile(entry)
 
 
-def _directory(layer: tarfile.TarFile, name: str, mode: int, owner: int) -> None:
+def _writable(layer: tarfile.TarFile, name: str) -> None:
     entry = tarfile.TarInfo(name)
-    entry.type, entry.mode, entry.uid, entry.gid = tarfile.DIRTYPE, mode, owner, owner
+    entry.type, entry.mode = tarfile.DIRTYPE, 0o1777
     layer.addfile(entry)

@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +44,9 @@ def write(path: Path, name: str, layers: Sequence[Path], config: Mapping[str, An
             archive.add(layer, _blob(digest))
 
 
-def layer(path: Path, files: Mapping[str, Path], directories: Iterable[str] = ()) -> None:
-    """A layer of some files, by their names in the image, executable by all; `directories` are made for all to write."""
+def layer(path: Path, files: Mapping[str, Path]) -> None:
+    """A layer of some files, by their names in the image, executable by all."""
     with tarfile.open(path, "w") as archive:
-        for directory in directories:
-            entry = tarfile.TarInfo(directory)
-            entry.type, entry.mode = tarfile.DIRTYPE, 0o1777
-            archive.addfile(entry)
         for name, source in sorted(files.items()):
             _add(archive, name, source.read_bytes(), 0o755)
 
