@@ -1,0 +1,94 @@
+"""Two operators on a real API server: one acts, whatever befalls it, and never both."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from matrix_operator.engines.lease import Timing
+from tests.e2e.kubernetes.manifests import Raw
+from tests.e2e.kubernetes.operator.operators import Operator, Operators, stays
+from tests.lab.control_plane import ControlPlane
+
+pytestmark = pytest.mark.timeout(240)
+
+TAKEOVER_SECONDS = 15.0
+FROZEN_SECONDS = 20.0
+LIMITS = {"watch": 65.0}
+"""A watch lasts 60 s: with no less a healthy one would be called dead."""
+AWAY_SECONDS = 70.0
+CLUSTERS = "/apis/matrix.dev/v1alpha1/namespaces/{}/matrixclusters"
+
+
+def cluster(name: str) -> Raw:
+    return {"apiVersion": "matrix.dev/v1alpha1", "kind": "MatrixCluster", "metadata": {"name": name}, "spec": {}}
+
+
+@pytest.fixture
+def pair(control_plane: ControlPlane, crew: Operators) -> tuple[Operator, Operator]:
+    """One that acts again and again, since its cluster does not come up, and one that stands by."""
+    control_plane.api.create(CLUSTERS.format(crew.namespace), cluster("lab"))
+    leader = crew.start(limits=LIMITS).leading()
+    standby = crew.start(limits=LIMITS).standing_by()
+    crew.until_acts(leader, 20)
+    return leader, standby
+
+
+def who_acted(crew: Operators) -> list[int]:
+    """The processes, in the order in which they acted: each one once if none acted while another did."""
+    order: list[int] = []
+    for step in sorted(crew.steps, key=lambda step: step.at):
+        if not order or order[-1] != step.pid:
+            order.append(step.pid)
+    return order
+
+
+def test_the_standby_takes_over_from_one_that_was_killed(crew: Operators, pair: tuple[Operator, Operator]) -> None:
+    leader, standby = pair
+    assert crew.steps_of(standby) == []
+    assert (leader.metric("matrix_leader"), standby.metric("matrix_leader")) == (1.0, 0.0)
+    pids = [leader.process.pid, standby.process.pid]
+    leader.process.kill()
+    assert crew.until_acts(standby, TAKEOVER_SECONDS) < TAKEOVER_SECONDS
+    assert who_acted(crew) == pids
+
+
+def test_one_that_is_told_to_stop_hands_over_at_once(crew: Operators, pair: tuple[Operator, Operator]) -> None:
+    leader, standby = pair
+    pids = [leader.process.pid, standby.process.pid]
+    leader.process.terminate()
+    crew.until_acts(standby, Timing().lease - 1)
+    assert leader.ends(15) == 0
+    assert who_acted(crew) == pids
+
+
+def test_a_frozen_one_does_nothing_when_it_wakes(crew: Operators, pair: tuple[Operator, Operator]) -> None:
+    leader, standby = pair
+    pids = [leader.process.pid, standby.process.pid]
+    leader.process.stop()
+    frozen = time.monotonic()
+    crew.until_acts(standby, TAKEOVER_SECONDS)
+    before = len(crew.steps_of(leader))
+    assert stays(lambda: leader.process.running, frozen + FROZEN_SECONDS - time.monotonic())
+    leader.process.cont()
+    assert leader.ends(15) == 1
+    assert f"{standby.process.pid}_" in leader.log.splitlines()[-1] and "has taken the lease" in leader.log.splitlines()[-1]
+    assert [step.pid for step in crew.steps].count(pids[0]) == before
+    assert who_acted(crew) == pids
+
+
+def test_an_api_server_that_is_away_restarts_nobody(control_plane: ControlPlane, crew: Operators, pair: tuple[Operator, Operator]) -> None:
+    leader, standby = pair
+    pids = leader.process.pid, standby.process.pid
+    control_plane.api_server.kill()
+    killed = time.monotonic()
+    assert stays(lambda: leader.live.status_code == standby.live.status_code == 200, AWAY_SECONDS)
+    quiet = [step for step in crew.steps if step.at > killed + Timing().renew and step.moment == "before"]
+    assert quiet == [], "nobody may act without a lease"
+    control_plane.api_server.start()
+    control_plane.ready()
+    crew.until_acts(leader, 90)
+    assert (leader.process.pid, standby.process.pid) == pids
+    assert crew.steps_of(standby) == []
+    assert leader.ready.status_code == standby.ready.status_code == 200
