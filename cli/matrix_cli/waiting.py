@@ -19,7 +19,7 @@ async def wait_on_screen(context: Context, goals: Mapping[ObjectKey, Goal], *, t
     """Wait until every object is as its goal says. Ctrl-C raises Interrupted with `go_on`: the commands that take it up again."""
     try:
         with open_screen(list(goals), output) as screen:
-            await wait_for(await context.store(), goals, timeout=timeout, on_progress=screen.show, keep_running=context.ensure_controller)
+            await wait_for(await context.store(), goals, timeout=timeout, on_progress=screen.show, keep_running=context.supervise)
     except asyncio.CancelledError:
         commands = ", ".join(f"`{command}`" for command in go_on)
         raise Interrupted(f"interrupted; it goes on in the background: {commands}") from None

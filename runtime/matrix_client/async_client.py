@@ -108,7 +108,7 @@ class AsyncMatrix:
         """
         key, goal = _key(subject), goals.parse(for_)
         store = await self.context.store()
-        found = await wait_for(store, {key: goal}, timeout=timeout, on_progress=on_progress, keep_running=self.context.ensure_controller)
+        found = await wait_for(store, {key: goal}, timeout=timeout, on_progress=on_progress, keep_running=self.context.supervise)
         stored = found[key]
         return None if stored is None or isinstance(goal, goals.Deleted) else stored.resource
 

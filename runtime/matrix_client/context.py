@@ -66,7 +66,11 @@ class Context(Protocol):
         ...
 
     async def ensure_controller(self) -> None:
-        """Make sure that somebody works on the objects. Raises ControllerFailed."""
+        """After something was changed: start who works on the objects, where that is ours to do. Raises ControllerFailed."""
+        ...
+
+    async def supervise(self) -> None:
+        """Again and again while something is waited for. Raises ControllerFailed when nobody works on the objects."""
         ...
 
     async def close(self) -> None: ...
@@ -122,6 +126,9 @@ class LocalContext:
         from matrix_client.controller import ensure_running
 
         await ensure_running(self.home)
+
+    async def supervise(self) -> None:
+        await self.ensure_controller()
 
     async def close(self) -> None:
         if self._store is not None:

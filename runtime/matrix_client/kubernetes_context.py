@@ -29,8 +29,10 @@ REACH = "MATRIX_REACH"
 route into its network), `outside` for forwarded ports."""
 GATEWAY = "openai"
 DIRECTORY = "grpc"
-SUPERVISE_SECONDS = 15.0
+SUPERVISE_SECONDS = 3.0
 """How often to look whether an operator is there, while something is waited for."""
+ALONE_SECONDS = 10.0
+"""How long nobody may be there: operators are started, too, and take over from each other."""
 
 
 class KubernetesContext:
@@ -45,6 +47,7 @@ class KubernetesContext:
         self._forwardings: dict[tuple[str, str], Forwarding] = {}
         """By cluster's uid and endpoint: those that requests go through."""
         self._supervised = float("-inf")
+        self._alone_since: float | None = None
 
     @property
     def default_namespace(self) -> str:
@@ -122,15 +125,23 @@ class KubernetesContext:
         """Everything is started in the cluster."""
 
     async def ensure_controller(self) -> None:
-        """The operator is the cluster's: it is installed, not started from here. Where that can't be told, it is taken to be there."""
+        """The operator is the cluster's: it is installed, not started from here."""
+
+    async def supervise(self) -> None:
+        """Where it can't be told whether an operator is there, it is taken to be."""
         from matrix_client.kubernetes_operator import find_operator
 
-        if time.monotonic() - self._supervised < SUPERVISE_SECONDS:
+        now = time.monotonic()
+        if now - self._supervised < SUPERVISE_SECONDS:
             return
         found = await find_operator(self.api, self.default_namespace)
         self._supervised = time.monotonic()
-        if found is not None and not found.running:
-            raise ControllerFailed(f"nobody works on the objects: {found.words}; what was applied stays, see `matrix doctor`")
+        if found is None or found.running:
+            self._alone_since = None
+        elif self._alone_since is None:
+            self._alone_since = now
+        elif now - self._alone_since >= ALONE_SECONDS:
+            raise ControllerFailed(f"nobody works on the objects: {found.words}; what was applied stays and waits for one")
 
     async def close(self) -> None:
         for forwarding in self._forwardings.values():

@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from matrix_cli import completing
 from matrix_cli.follow import Tail
+from matrix_cli.pod_logs import Look, PodLogs
 from matrix_cli.references import Selection, read_keys
-from matrix_cli.settings import Command, Settings, local, pass_settings
+from matrix_cli.settings import Command, Settings, local, pass_settings, remote
 from matrix_cli.suggestions import not_found
-from matrix_client.context import Context
+from matrix_client.context import Context, LocalContext
 from matrix_client.errors import UsageError
 from matrix_crds.keys import ObjectKey
 from matrix_store.errors import NotFound
 from matrix_store.port import StoredObject
+
+if TYPE_CHECKING:
+    from matrix_client.kubernetes_context import KubernetesContext
 
 CONTROLLER = "controller"
 _GROUPS = {"serve/replica_": "replica", "output/": "output"}
@@ -29,34 +34,60 @@ POLL_SECONDS = 0.25
 @click.option("-c", "--component", metavar="NAME", help="Only this one, or those whose names contain it; `--list` names them.")
 @click.option("--list", "only_list", is_flag=True, help="Only name the components and their files.")
 @click.option("-f", "--follow", is_flag=True, help="Go on as more is written.")
+@click.option("--previous", is_flag=True, help="Of the containers before their last restart, on Kubernetes.")
 @click.option("--tail", "lines", type=click.IntRange(min=0), default=100, show_default=True, help="The last lines of each component.")
 @pass_settings
-def logs(settings: Settings, subject: str, component: str | None, only_list: bool, follow: bool, lines: int) -> None:
+def logs(settings: Settings, subject: str, component: str | None, only_list: bool, follow: bool, previous: bool, lines: int) -> None:
     """Show the logs of an object or of the controller.
 
-    Of a ModelDeployment those of its replicas, with the engine's own lines; of a MatrixCluster those of Ray's parts.
+    Of a ModelDeployment those of its replicas, with the engine's own lines; of a MatrixCluster those of Ray's parts, and of its
+    containers on Kubernetes.
     """
 
     async def work(context: Context) -> None:
+        if not isinstance(context, LocalContext):
+            return await _of_pods(
+                remote(context, "a pod"), subject, settings.namespace, component, only_list, Look(lines, follow, previous)
+            )
         files = _choose(await _files(context, subject, settings.namespace), component, subject)
         if only_list:
             for name, path in files.items():
                 click.echo(f"{name}  {path}")
         else:
             await _show(files, lines, follow)
+        return None
 
     settings.run(work)
+
+
+async def _of_pods(context: KubernetesContext, subject: str, namespace: str, component: str | None, only_list: bool, look: Look) -> None:
+    if subject == CONTROLLER:
+        raise UsageError("the operator's log is that of its own pod: `kubectl logs` in the namespace that it lives in shows it")
+    key = read_keys([subject], namespace)[0]
+    found = PodLogs(context, await _cluster_of(context, key), key)
+    await found.find()
+    if component is not None:
+        found.choose(component)
+    if only_list:
+        for name, place in found.names().items():
+            click.echo(f"{name}  {place}")
+    else:
+        await found.show(look)
+
+
+async def _cluster_of(context: Context, key: ObjectKey) -> StoredObject:
+    stored = await _get(context, key)
+    if key.kind == "MatrixCluster":
+        return stored
+    return await _get(context, ObjectKey("MatrixCluster", key.namespace, stored.raw["spec"]["clusterRef"]["name"]))
 
 
 async def _files(context: Context, subject: str, namespace: str) -> Mapping[str, Path]:
     if subject == CONTROLLER:
         return {CONTROLLER: local(context, "the controller's log").home.controller_log}
     key = read_keys([subject], namespace)[0]
-    stored = await _get(context, key)
-    if key.kind == "MatrixCluster":
-        return _parts_of_ray(_cluster_files(context, stored))
-    cluster = await _get(context, ObjectKey("MatrixCluster", key.namespace, stored.raw["spec"]["clusterRef"]["name"]))
-    return _replicas(_cluster_files(context, cluster), key)
+    files = _cluster_files(context, await _cluster_of(context, key))
+    return _parts_of_ray(files) if key.kind == "MatrixCluster" else _replicas(files, key)
 
 
 async def _get(context: Context, key: ObjectKey) -> StoredObject:
