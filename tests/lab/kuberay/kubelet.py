@@ -98,7 +98,9 @@ class Kubelet:
         if wait:
             return wait
         options = {"gracePeriodSeconds": 0, "preconditions": {"uid": pod["metadata"]["uid"]}}
-        await self._client.delete(in_namespace("/api/v1", "pods", key_of(pod)), options)
+        gone = await self._client.delete(in_namespace("/api/v1", "pods", key_of(pod)), options)
+        if gone and not gone["metadata"].get("finalizers"):
+            self._pods.absent(pod)
         self._stages.pop(pod["metadata"]["uid"], None)
         return None
 

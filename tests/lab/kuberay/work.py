@@ -6,9 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-import httpx2
-
-from tests.lab.kuberay.client import Key, Refused
+from tests.lab.kuberay.client import UNREACHABLE, Key, Refused
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +55,6 @@ class Work:
     async def _try(self, key: Key) -> float | None:
         try:
             return await self._look(key)
-        except (Refused, httpx2.HTTPError) as error:
+        except (Refused, *UNREACHABLE) as error:
             log.info("%s/%s: %s", *key, error)
             return _RETRY_SECONDS
