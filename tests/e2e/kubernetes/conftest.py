@@ -58,5 +58,5 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
 @pytest.fixture
 def kuberay(control_plane: ControlPlane) -> Iterator[InThread]:
     """The stand-in for KubeRay and for machines: RayClusters get ready at once, until the test sets something else."""
-    with in_thread(lambda: StandIn(control_plane.kubeconfig)) as running:
+    with in_thread(StandIn(control_plane.kubeconfig)) as running:
         yield running

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +36,10 @@ class Client:
     """One API server, called as whoever the kubeconfig says. Raises Refused, and UNREACHABLE."""
 
     def __init__(self, kubeconfig: Path, manager: str) -> None:
-        """Inside of a running loop. `kubeconfig`: of a user with a certificate; `manager` is who metadata.managedFields names as the
-        writer."""
+        """`kubeconfig`: of a user with a certificate. `manager` is who metadata.managedFields names as the writer."""
         self.api = Api(connect(kubeconfig=kubeconfig))
         """For watches."""
-        config = configured(kubeconfig=kubeconfig)
-        context = verify_cluster(config.cluster, config.user or User(), config.abs_file)
-        self._http = aiohttp.ClientSession(
-            config.cluster.server,
-            connector=aiohttp.TCPConnector(limit=_AT_ONCE, ssl=context),
-            timeout=aiohttp.ClientTimeout(_SECONDS),
-            json_serialize=lambda body: json.dumps(body, separators=(",", ":")),
-        )
+        self._kubeconfig = kubeconfig
         self._manager = manager
 
     async def get(self, path: str, **params: str) -> Object:
@@ -76,6 +69,18 @@ class Client:
     async def close(self) -> None:
         await self._http.close()
         await self.api.close()
+
+    @cached_property
+    def _http(self) -> aiohttp.ClientSession:
+        """Made inside of the loop that it belongs to."""
+        config = configured(kubeconfig=self._kubeconfig)
+        context = verify_cluster(config.cluster, config.user or User(), config.abs_file)
+        return aiohttp.ClientSession(
+            config.cluster.server,
+            connector=aiohttp.TCPConnector(limit=_AT_ONCE, ssl=context),
+            timeout=aiohttp.ClientTimeout(_SECONDS),
+            json_serialize=lambda body: json.dumps(body, separators=(",", ":")),
+        )
 
     @property
     def _writing(self) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +19,7 @@ from tests.lab.kuberay.nodes import Nodes
 from tests.lab.kuberay.obstacles import Obstacles
 
 T = TypeVar("T")
+_SECONDS = 60.0
 
 NODES = ("lab-1", "lab-2", "lab-3")
 
@@ -106,6 +108,7 @@ class InThread:
 
     def __init__(self, standin: StandIn, loop: asyncio.AbstractEventLoop) -> None:
         self.standin = standin
+        self.faults, self.pace, self.ailments = standin.faults, standin.pace, standin.ailments
         self._loop = loop
 
     def do(self, action: Callable[[StandIn], Awaitable[T]], timeout: float = 30.0) -> T:
@@ -116,39 +119,35 @@ class InThread:
 
         return asyncio.run_coroutine_threadsafe(done(), self._loop).result(timeout)
 
-    def look_again(self) -> None:
-        """See StandIn.look_again."""
+    def set(self, knobs: object, **values: object) -> None:
+        """Sets fields of the stand-in's faults, pace or ailments, and has everything looked at again."""
+        for name, value in values.items():
+            setattr(knobs, name, value)
         self._loop.call_soon_threadsafe(self.standin.look_again)
 
 
 @contextmanager
-def in_thread(standin: Callable[[], StandIn]) -> Iterator[InThread]:
+def in_thread(standin: StandIn) -> Iterator[InThread]:
     """Raises what keeps it from starting."""
     loop = asyncio.new_event_loop()
-    started: asyncio.Future[InThread] = loop.create_future()
+    started: Future[InThread] = Future()
     ending = asyncio.Event()
-    up = threading.Event()
 
     async def live() -> None:
         try:
-            async with standin().running() as running:
-                started.set_result(InThread(running, loop))
-                up.set()
+            async with standin.running():
+                started.set_result(InThread(standin, loop))
                 await ending.wait()
         except Exception as error:
-            if not started.done():
-                started.set_exception(error)
-            raise
-        finally:
-            up.set()
+            if started.done():
+                raise
+            started.set_exception(error)
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(live()), daemon=True)
     thread.start()
-    up.wait()
     try:
-        yield started.result()
+        yield started.result(_SECONDS)
     finally:
-        if thread.is_alive():
-            loop.call_soon_threadsafe(ending.set)
-        thread.join(30)
+        loop.call_soon_threadsafe(ending.set)
+        thread.join(_SECONDS)
         loop.close()
