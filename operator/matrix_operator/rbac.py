@@ -94,15 +94,15 @@ class Place:
 
     namespaces: tuple[str, ...] = ()
     """Those that it watches; none: all."""
-    inside: bool = True
-    """In a pod of the cluster."""
+    proxied: bool = False
+    """It reaches the clusters through the API server, being no pod of the cluster."""
     lease_namespace: str = NAMESPACE
     lease_name: str = OPERATOR
 
 
 def needs(place: Place) -> dict[str, dict[str, str]]:
     """Each right that it needs there, in words, as `resourceAttributes` of an access review."""
-    rules = RULES if place.inside else RULES + OUTSIDE
+    rules = RULES + OUTSIDE if place.proxied else RULES
     found: dict[str, dict[str, str]] = {}
     for namespace in place.namespaces or ("",):
         for rule in rules:

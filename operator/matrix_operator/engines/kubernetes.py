@@ -83,6 +83,8 @@ class Carrier:
     """Seconds since the quietest of its watches was answered."""
     complete: Callable[[], bool]
     """All of its watches have told what there is."""
+    proxied: bool = False
+    """It reaches the clusters through the API server."""
 
 
 CarrierFactory = Callable[[Api, Connection, Options], Carrier]
@@ -94,7 +96,7 @@ def kuberay(settings: KubeRaySettings) -> CarrierFactory:
     def make(api: Api, connection: Connection, options: Options) -> Carrier:
         reach: Reach = Inside() if options.inside else ThroughApiServer(connection)
         backend = KubeRayBackend(api, settings, reach, options.namespaces)
-        return Carrier(backend, reach.http, backend.run, lambda: backend.age, lambda: backend.complete)
+        return Carrier(backend, reach.http, backend.run, lambda: backend.age, lambda: backend.complete, not options.inside)
 
     return make
 
@@ -128,12 +130,12 @@ class _Process:
         self._work = connect(options.context, options.kubeconfig)
         self._election_api = Api(self._election, self._heard)
         namespace = options.lease_namespace or self._election.namespace
-        self._place = Place(options.namespaces, options.inside, namespace, options.lease_name)
         self._lease = Lease(self._election_api, namespace, options.lease_name, _identity(), options.timing)
         api = Api(self._work, metrics.heard, lambda: self._lease.held)
         self._store = KubernetesStore(api)
         self._feed = KopfFeed(self._store, KopfLogin(self._work), tuple(WORKERS), options.namespaces)
         self._carrier = carrier(api, self._work, options)
+        self._place = Place(options.namespaces, self._carrier.proxied, namespace, options.lease_name)
         self._engine = Engine(
             self._store,
             Backends("kopf", "kubernetes", {"kubernetes": BackendChoice("Kubernetes", AllocationKind.RAY_CLUSTER, self._carrier.backend)}),
