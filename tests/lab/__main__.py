@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,9 +17,8 @@ from tests.lab import build, image
 from tests.lab.control_plane import ControlPlane
 from tests.lab.errors import LabError
 from tests.lab.node import lab
-from tests.lab.node.node import Node, ensure
-
-CRDS = sorted((Path(__file__).parents[2] / "crds").glob("*.yaml"))
+from tests.lab.node.node import ensure
+from tests.lab.provision import OUR_CRDS, load_image
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -35,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     try:
-        with _running(options.directory, [*CRDS, *options.crds], options.node or options.image, options.image) as kubeconfig:
+        with _running(options.directory, [*OUR_CRDS, *options.crds], options.node or options.image, options.image) as kubeconfig:
             print(kubeconfig, flush=True)
             ended.wait()
     except LabError as error:
@@ -54,16 +52,9 @@ def _running(directory: Path, crds: Sequence[Path], with_node: bool, with_image:
     ensure(tell=_tell)
     with lab.running(directory, crds) as cluster:
         if with_image:
-            _load(cluster.node)
+            load_image(cluster.node)
+            _tell(f"the node has {image.name()}")
         yield cluster.plane.kubeconfig
-
-
-def _load(node: Node) -> None:
-    with tempfile.TemporaryDirectory(prefix="matrix-image-") as scratch:
-        archive = Path(scratch) / "image.tar"
-        image.write(archive)
-        node.load(archive)
-    _tell(f"the node has {image.name()}")
 
 
 def _tell(line: str) -> None:

@@ -10,7 +10,11 @@ from typing import Any
 
 import httpx2
 import yaml
+from lightkube.config.client_adapter import ConnectionParams
+from lightkube.core.exceptions import ConfigError
 
+from matrix_store.errors import StoreError
+from matrix_store.kubernetes.connection import configured
 from tests.lab.errors import LabError
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -18,6 +22,7 @@ _APPLY = {"Content-Type": "application/apply-patch+yaml"}
 _MERGE = {"Content-Type": "application/merge-patch+json"}
 _BUSY = 429
 _BUSY_SECONDS = 30.0
+_SECONDS = 30.0
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # KubeRay's megabytes take the Python one seconds
 
 
@@ -25,13 +30,27 @@ class Api:
     """One user's calls. What does not answer at all raises httpx2.TransportError; every other failure is a LabError with the API
     server's own message. 429 is asked again: for a kind that it has just learnt of, or after its own start, the server says so."""
 
-    def __init__(self, url: str, authority: Path, certificate: Path, key: Path) -> None:
+    def __init__(self, http: httpx2.Client) -> None:
+        """`http` knows the server, and how to say who is calling."""
+        self.http = http
+        """For calls that are to fail, or that have no method here."""
+
+    @classmethod
+    def with_certificate(cls, url: str, authority: Path, certificate: Path, key: Path) -> Api:
         """`certificate` and `key` are the user's, PEM files both, as is the `authority` that signed the server's."""
         context = ssl.create_default_context(cafile=authority)
         context.load_cert_chain(certificate, key)
         # Not through a proxy that the environment may name.
-        self.http = httpx2.Client(base_url=url, verify=context, trust_env=False, timeout=30)
-        """For calls that are to fail, or that have no method here."""
+        return cls(httpx2.Client(base_url=url, verify=context, trust_env=False, timeout=_SECONDS))
+
+    @classmethod
+    def of_kubeconfig(cls, path: Path) -> Api:
+        """Whatever that file's current context says. Raises LabError when it can't be used."""
+        try:
+            params = ConnectionParams(timeout=httpx2.Timeout(_SECONDS)).httpx_params(configured(kubeconfig=path))
+            return cls(httpx2.Client(**params))
+        except (StoreError, ConfigError, OSError, ValueError) as error:
+            raise LabError(f"the kubeconfig {path} can't be used: {error}") from error
 
     def close(self) -> None:
         """Closes its connections."""

@@ -94,7 +94,7 @@ class ControlPlane:
         """Calls as a user of that name in those groups; roles are bound to either by RBAC, and without any they may do next to nothing."""
         who = user, tuple(groups)
         if who not in self._clients:
-            self._clients[who] = Api(self.url, self.ca, *self._users.files(*who))
+            self._clients[who] = Api.with_certificate(self.url, self.ca, *self._users.files(*who))
         return self._clients[who]
 
     def kubeconfig_for(self, user: str, groups: Iterable[str] = ()) -> Path:

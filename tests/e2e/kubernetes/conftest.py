@@ -11,8 +11,9 @@ import pytest
 
 from tests.lab import build
 from tests.lab.control_plane import ControlPlane
-from tests.lab.errors import GoMissing, LabError
+from tests.lab.errors import GoMissing, LabError, NodeMissing
 from tests.lab.kuberay.standin import InThread, StandIn, in_thread
+from tests.lab.provision import PROVISIONERS, Cluster, Provisioner, choose
 
 ROOT = Path(__file__).parents[3]
 OUR_CRDS = sorted((ROOT / "crds").glob("*.yaml"))
@@ -24,13 +25,50 @@ OWN_KUBERAY_CRDS = [ROOT / "tests" / "lab" / "kuberay" / "rayclusters.yaml"]
 _numbers = itertools.count(1)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where the tests find machines that run pods. Without any of these, those that need them are skipped."""
+    group = parser.getgroup("kubernetes")
+    group.addoption(
+        "--cluster", choices=PROVISIONERS, default="lab", help="the cluster of tests that need pods (default: lab, which has none)"
+    )
+    group.addoption("--kubeconfig", type=Path, help="of --cluster=existing")
+    group.addoption("--image", default="", help="of the operator and the runtime, for --cluster=existing")
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Builds the control plane before the first test: it may take minutes, which are none of the test's own time-out."""
-    wanted = any("control_plane" in getattr(item, "fixturenames", ()) for item in session.items)
-    if wanted and not session.config.option.collectonly:
-        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-        with contextlib.suppress(LabError):  # the fixture comes to the same error, and tells it
-            build.ensure(tell=reporter.write_line if reporter else print)
+    """Builds what the tests' clusters are made of before the first test: it may take minutes, which are none of the test's own time-out."""
+    wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    tell = reporter.write_line if reporter else print
+    if session.config.option.collectonly:
+        return
+    with contextlib.suppress(LabError):  # the fixtures come to the same errors, and tell them
+        if "control_plane" in wanted:
+            build.ensure(tell=tell)
+        if "cluster" in wanted:
+            _provisioner(session.config).prepare(tell)
+
+
+def _provisioner(config: pytest.Config) -> Provisioner:
+    crds = KUBERAY_CRDS or OWN_KUBERAY_CRDS
+    return choose(config.getoption("--cluster", "lab"), crds, config.getoption("--kubeconfig", None), config.getoption("--image", ""))
+
+
+@pytest.fixture(scope="session")
+def provisioner(pytestconfig: pytest.Config) -> Provisioner:
+    """What `--cluster` names."""
+    return _provisioner(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def cluster(provisioner: Provisioner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The cluster that `--cluster` names, for tests that need more than objects."""
+    try:
+        provisioner.prepare(print)
+    except (GoMissing, NodeMissing) as error:
+        pytest.skip(str(error))
+    with provisioner.cluster(tmp_path_factory.mktemp("cluster")) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -138,7 +138,7 @@ def client_of(kubeconfig: Path, scratch: Path) -> Api:
     files = [scratch / name for name in ("ca", "certificate", "key")]
     for file, content in zip(files, data, strict=True):
         file.write_bytes(base64.b64decode(content))
-    return Api(cluster["server"], *files)
+    return Api.with_certificate(cluster["server"], *files)
 
 
 @pytest.mark.parametrize("victim", ["api_server", "etcd"])

@@ -1,0 +1,36 @@
+"""The cluster that `--cluster` names, shared by all tests here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.kubernetes.node.world import World, operator
+from tests.lab.processes import end_all
+from tests.lab.provision import Cluster, Provisioner
+
+
+@pytest.fixture(scope="session")
+def pods_cluster(provisioner: Provisioner, request: pytest.FixtureRequest) -> Cluster:
+    """One where pods run; nothing is started to find that there is none."""
+    if not provisioner.runs_pods:
+        pytest.skip("no pod runs on the control plane alone: --cluster=lab-node, kind or existing")
+    cluster: Cluster = request.getfixturevalue("cluster")
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def world(pods_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A namespace with an operator, and in it a cluster with a model, Ready."""
+    if not pods_cluster.kuberay:
+        pytest.skip("there is no KubeRay on this cluster")
+    with pods_cluster.namespace() as namespace:
+        world = World(pods_cluster, namespace, operator(pods_cluster, namespace, tmp_path_factory.mktemp("operator")))
+        world.operator.start()
+        try:
+            world.create()
+            world.ready()
+            yield world
+        finally:
+            end_all([world.operator])
