@@ -23,7 +23,7 @@ ENTRIES = {
     "events": Entry("Look", "matrix_cli.commands.events", "Show what happened."),
     "logs": Entry("Look", "matrix_cli.commands.logs", "Show the logs of an object or of the controller."),
     "explain": Entry("Look", "matrix_cli.commands.explain", "Say what a kind or a field is."),
-    "doctor": Entry("Look", "matrix_cli.commands.doctor", "Look for what is wrong with this machine, and say what to do."),
+    "doctor": Entry("Look", "matrix_cli.commands.doctor", "Look for what is wrong with this machine or cluster, and say what to do."),
     "apply": Entry("Change", "matrix_cli.commands.apply", "Create or change what manifests declare, without waiting."),
     "diff": Entry("Change", "matrix_cli.commands.diff", "Show what applying manifests would change."),
     "scale": Entry("Change", "matrix_cli.commands.scale", "Change how many replicas a model has."),

@@ -14,8 +14,9 @@ import click
 
 from matrix_cli.exits import Exit
 from matrix_cli.plural import plural
-from matrix_cli.settings import Command, Settings
+from matrix_cli.settings import Command, Settings, remote
 from matrix_cli.tables import terminal_width
+from matrix_client.context import LOCAL
 
 if TYPE_CHECKING:
     from matrix_cli.doctor.findings import Finding
@@ -27,21 +28,30 @@ MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "problem": ("✗", 
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="text or json.")
 @click.pass_context
 def doctor(ctx: click.Context, output: str) -> None:
-    """Look for what is wrong with this machine, and say what to do.
+    """Look for what is wrong with this machine or cluster, and say what to do.
 
-    What is installed, memory, disks, limits, ports, GPUs, the state directory, and what former clusters have left. Starts, ends and
-    changes nothing. Exit code 1 when there is a problem; warnings alone give 0.
+    What is installed, memory, disks, limits, ports, GPUs, the state directory, and what former clusters have left; on Kubernetes the API
+    server, what is installed in it, the operator, and your rights. Starts, ends and changes nothing. Exit code 1 when there is a problem;
+    warnings alone give 0.
     """
-    from matrix_cli.doctor.examine import examine
-    from matrix_client.context import resolve_home
-
-    sections = examine(resolve_home(ctx.ensure_object(Settings).home), os.environ)
+    sections = _sections(ctx.ensure_object(Settings))
     if output == "json":
         records = [{"section": section} | asdict(finding) for section, found in sections.items() for finding in found]
         click.echo(json.dumps(records, indent=2))
     else:
         click.echo("\n".join(page(sections, terminal_width() or sys.maxsize)))
     ctx.exit(Exit.FAILED if count(sections, "problem") else Exit.OK)
+
+
+def _sections(settings: Settings) -> Mapping[str, Sequence[Finding]]:
+    if settings.context != LOCAL:
+        from matrix_cli.doctor import cluster
+
+        return settings.run(lambda context: cluster.examine(remote(context, "a cluster"), settings.given_namespace))
+    from matrix_cli.doctor.examine import examine
+    from matrix_client.context import resolve_home
+
+    return examine(resolve_home(settings.home), os.environ)
 
 
 def count(sections: Mapping[str, Sequence[Finding]], state: str) -> int:

@@ -76,6 +76,8 @@ async def tunnel(connection: Connection, namespace: str, pod: str, port: int) ->
 
 
 def _last_words(told: bytes) -> str:
-    """Without the lead that repeats what was asked for: `error forwarding port 8470 to pod NAME, uid ID: ...`."""
+    """Runtimes tell of their own parts at length; without the lead that repeats what was asked for."""
     words = " ".join(told.decode(errors="replace").split())
+    if "connection refused" in words:
+        return "nothing listens there"
     return (words.partition(", uid ")[2].partition(": ")[2] or words)[-300:]
