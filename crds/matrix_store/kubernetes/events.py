@@ -1,11 +1,14 @@
 """Events as Kubernetes keeps them (`kubectl events`, `describe`): one object for all that say the same, with a count.
 
-The server forgets an event one hour after its last change (kube-apiserver --event-ttl).
+The server forgets an event one hour after its last change (kube-apiserver --event-ttl). Events are written behind the back of whoever
+records them: work does not wait for what is only told about it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,7 +16,7 @@ from datetime import UTC, datetime
 
 from matrix_crds.constants import API_VERSION
 from matrix_crds.keys import ObjectKey
-from matrix_store.errors import Conflict, NotFound
+from matrix_store.errors import Conflict, NotFound, StoreError
 from matrix_store.kubernetes import paths
 from matrix_store.kubernetes.api import Api
 from matrix_store.kubernetes.faults import AlreadyThere, NamespaceGoing
@@ -24,6 +27,12 @@ MESSAGE_BYTES = 1024
 REMEMBERED = 10_000
 """How many events' counts are kept in memory, so that counting one needs no look at it."""
 COMPONENT = "matrix-operator"
+WAITING = 10_000
+"""Events that may wait to be written: more are dropped, and the log says so."""
+WRITERS = 4
+FLUSH_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
 
 
 class Events:
@@ -32,16 +41,38 @@ class Events:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._counts: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._waiting: list[asyncio.Queue[Event]] = []
+        """One for each writer; what says the same goes to the same one, so that it is counted in order."""
+        self._writers: list[asyncio.Task[None]] = []
 
-    async def record(self, event: Event) -> None:
-        """Store an event, or count it to the one that says the same. Dropped in a namespace that is being deleted."""
-        name = _name(event)
-        place = (event.key.namespace, name)
-        with suppress(NamespaceGoing):
-            self._remember(place, await self._write(event, name, self._counts.get(place)))
+    def record(self, event: Event) -> None:
+        """Store an event soon, or count it to the one that says the same. Dropped in a namespace that is being deleted, and when the
+        server does not take it."""
+        if not self._writers:
+            self._waiting = [asyncio.Queue(WAITING // WRITERS) for _ in range(WRITERS)]
+            self._writers = [asyncio.create_task(self._write_all(queue)) for queue in self._waiting]
+        try:
+            self._waiting[hash(event.key) % WRITERS].put_nowait(event)
+        except asyncio.QueueFull:
+            log.warning("%s: an event is not stored, too many wait: %s", event.key, event.message)
+
+    async def flush(self) -> None:
+        """Returns when all that was recorded is stored, or after FLUSH_SECONDS."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_SECONDS):
+                for queue in self._waiting:
+                    await queue.join()
+
+    async def close(self) -> None:
+        await self.flush()
+        for writer in self._writers:
+            writer.cancel()
+        await asyncio.gather(*self._writers, return_exceptions=True)
+        self._writers = []
 
     async def list(self, key: ObjectKey | None, namespace: str | None) -> Sequence[Event]:
-        """Oldest first, by when it last happened."""
+        """Oldest first, by when it last happened; what was recorded here before is among them."""
+        await self.flush()
         about = {"involvedObject.apiVersion": API_VERSION}
         if key is not None:
             about |= {"involvedObject.kind": key.kind, "involvedObject.name": key.name}
@@ -50,6 +81,19 @@ class Events:
         items, _ = await self._api.list_all(paths.events(namespace), fieldSelector=selector)
         found = [(event, str(raw["metadata"]["creationTimestamp"])) for raw in items if (event := _event(raw)) is not None]
         return [event for event, _ in sorted(found, key=lambda pair: (pair[0].last, pair[1]))]
+
+    async def _write_all(self, waiting: asyncio.Queue[Event]) -> None:
+        while True:
+            event = await waiting.get()
+            name = _name(event)
+            place = (event.key.namespace, name)
+            try:
+                with suppress(NamespaceGoing):
+                    self._remember(place, await self._write(event, name, self._counts.get(place)))
+            except StoreError as error:
+                log.warning("%s: an event is not stored (%s): %s", event.key, error, event.message)
+            finally:
+                waiting.task_done()
 
     async def _write(self, event: Event, name: str, known: int | None) -> int:
         """The count after it."""

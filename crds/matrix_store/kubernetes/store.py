@@ -107,7 +107,7 @@ class KubernetesStore:
         return stored(answer) if answer.get("kind") == key.kind and _held(answer) else None
 
     async def record(self, event: Event) -> None:
-        await self._events.record(event)
+        self._events.record(event)
 
     async def events(self, key: ObjectKey | None = None, namespace: str | None = None) -> Sequence[Event]:
         return await self._events.list(key, namespace or self._namespace)
@@ -115,6 +115,7 @@ class KubernetesStore:
     async def close(self) -> None:
         for watch in tuple(self._watches):
             watch.close()
+        await self._events.close()
         await self._api.close()
 
     async def _read(self, key: ObjectKey) -> Raw:

@@ -16,6 +16,7 @@ from matrix_operator.http import Http, HttpClient
 from matrix_operator.metrics import ControllerMetrics
 from matrix_operator.reconcile.cache import ObjectCache, cluster_key
 from matrix_operator.reconcile.controller import Controller
+from matrix_operator.reconcile.pace import AGAIN, SETTLING, shared
 from matrix_operator.reconcile.queue import WorkQueue
 from matrix_operator.reconcile.steps import StepHook, no_hook
 from matrix_store.errors import Conflict, NotFound, StoreError
@@ -56,6 +57,8 @@ class Engine:
         self._watched: dict[ObjectKey, StoredObject] = {}
         """What the watch said last. Not the cache: that one knows our own writes before the watch tells of them, and whom a change
         concerns is decided by the watch."""
+        self._eager: set[ObjectKey] = set()
+        """Those that are looked at again soon, though nobody asks for it."""
         self._queues = {kind: WorkQueue(time.monotonic, random.Random()) for kind in WORKERS}
         self.controller = Controller(store, self._cache, backends, self._http, metrics, self._wake, hook=hook, may_act=may_act)
         self._pulse = Pulse(self.controller, backends, self._http, self._wake)
@@ -105,6 +108,7 @@ class Engine:
     def _enqueue(self, key: ObjectKey, before: StoredObject | None, now: StoredObject | None) -> None:
         if now is None:
             self._queues[key.kind].forget(key)
+            self._eager.discard(key)
         self._wake(key)
         if key.kind == "MatrixCluster" and (before is None) != (now is None):
             for stored in self._cache.deployments_of(key):
@@ -135,7 +139,7 @@ class Engine:
             again = await self.controller.reconcile(key)
             queue.succeeded(key)
             if again is not None:
-                queue.add(key, again)
+                queue.add(key, self._paced(key, again))
         except (Conflict, NotFound):
             result = "conflict"
             queue.add(key, AFTER_CONFLICT_SECONDS)
@@ -146,6 +150,14 @@ class Engine:
             log.warning("%s: %s; again in %.1f s", key, fault, delay)
         self._metrics.reconciles.labels(key.kind, result).inc()
         self._metrics.seconds.labels(key.kind).observe(time.monotonic() - started)
+
+    def _paced(self, key: ObjectKey, again: float) -> float:
+        """A step that was just taken is followed up at once; what is only waited for has to share."""
+        if again <= AGAIN or again >= SETTLING:
+            self._eager.discard(key)
+            return again
+        self._eager.add(key)
+        return shared(again, len(self._eager))
 
     async def _idle(self) -> None:
         """Returns when there was no cluster, and nothing to do, for a while (never if it is to keep running)."""

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 BACKEND_SECONDS = 1.0
 DASHBOARD_SECONDS = 5.0
+DASHBOARDS_PER_SECOND = 20.0
+"""With more than a hundred clusters each of them is asked less often."""
 LONG_POLL_SECONDS = 30.0
 AFTER_SILENCE_SECONDS = 1.0
 
@@ -109,7 +111,7 @@ class Pulse:
             # Compared with what the cluster's last look saw, not with the last answer here: between two of them it may have changed twice.
             if answers is not None and seen is not None and answers != seen.dashboard_answers:
                 self._wake(key)
-            await asyncio.sleep(DASHBOARD_SECONDS)
+            await asyncio.sleep(max(DASHBOARD_SECONDS, len(self._controller.views) / DASHBOARDS_PER_SECOND))
 
     async def _answers(self, view: ClusterView) -> bool | None:
         if not view.head_running or view.address is None:

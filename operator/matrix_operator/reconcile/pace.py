@@ -1,4 +1,7 @@
-"""Seconds until an object is looked at again, when nothing wakes it before."""
+"""Seconds until an object is looked at again, when nothing wakes it before.
+
+A thousand clusters that start at once are not looked at more often than one machine can: the looks that nobody asked for share a budget.
+"""
 
 AGAIN = 0.05
 """A step was taken whose effect the next look sees."""
@@ -8,7 +11,14 @@ DEPLOYING = 1.0
 """Serve deploys: the directory announces the replicas' progress, not Serve's own state."""
 REFUSED = 5.0
 """The machine can't carry it now: a port or memory may become free without a word to us."""
+LOOKS_PER_SECOND = 20.0
+"""Of all objects together that are looked at sooner than SETTLING."""
 SETTLING = 30.0
 """It waits for the user, or for something that may take long."""
 STEADY = 60.0
 """All is well."""
+
+
+def shared(seconds: float, eager: int) -> float:
+    """The same for one of `eager` objects that are all to be looked at soon."""
+    return max(seconds, min(eager / LOOKS_PER_SECOND, SETTLING)) if seconds < SETTLING else seconds

@@ -1,4 +1,7 @@
-"""Writing a status: whole, only when it changed, with one event for each transition of a condition."""
+"""Writing a status: whole, only when it changed, with an event for each transition of a condition that a person would miss.
+
+Ready sums the others up, so most of what they do is told by its own events.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,24 @@ log = logging.getLogger(__name__)
 AnyStatus = TypeVar("AnyStatus", bound=Status)
 
 EVENT_LENGTH = 1000
+READY = "Ready"
 QUIET = frozenset(
     {"Pending", "Starting", "Downloading", "Converting", "Loading", "RollingOut", "ScaledToZero", "Suspended", "Deleting"}
     | {"HeadNotReady", "WorkersNotReady", "ServeNotReady", "GatewayNotReady", "ClusterNotReady"}
 )
 """Reasons that are a part of normal life: their events are no warnings."""
+
+
+def is_told(condition: Condition, before: Status, after: Status) -> bool:
+    """Whether an event tells of this transition. Always for Ready, for what was so and is not any more, and for what is out of the
+    ordinary; of the steps of an ordinary start only those by which Ready does not come about itself."""
+    if condition.type == READY:
+        return True
+    if condition.status is TRUE:
+        ready = after.condition(READY)
+        return ready is None or ready.status is not TRUE
+    former = before.condition(condition.type)
+    return condition.reason not in QUIET or (former is not None and former.status is TRUE)
 
 
 class StatusWriter:
@@ -38,7 +54,8 @@ class StatusWriter:
             return
         self._cache.wrote(await self._store.write_status(stored.key, after.to_wire(), resource_version=stored.resource_version))
         for condition in transitions(before.conditions, after.conditions):
-            await self._record(stored, condition)
+            if is_told(condition, before, after):
+                await self._record(stored, condition)
 
     async def write_bug(self, stored: StoredObject, status: AnyStatus, error: Exception) -> None:
         """Say that the controller itself is at fault. Never raises: the loop must live on."""

@@ -1,7 +1,8 @@
 """A cluster's two tokens, in Secrets of its namespace: made once, read when they are needed, and kept in memory.
 
 Only single Secrets are read, by name: whoever may list or watch Secrets may read all of them. So a change is not heard of. It does not
-have to be: Ray's processes take their token when their pod is made, and so a new pod of the head is what makes us read again.
+have to be: Ray's processes take their token when their container is started, and so another container of the head is what makes us read
+again.
 """
 
 from __future__ import annotations
@@ -47,18 +48,18 @@ class Tokens:
 
     async def read(self, cluster: MatrixCluster, incarnation: Hashable) -> TokenPair | None:
         """None if one of the Secrets is not there, or is not ours, or has nothing in it. Asks again only for another `incarnation` (of
-        the head). Raises StoreError."""
-        known = self._known.get(cluster.metadata.uid)
-        if known is not None and known[0] == incarnation:
-            return known[1]
+        the head; None while there is none). Raises StoreError."""
+        former, pair = self._known.get(cluster.metadata.uid, (None, None))
+        if pair is not None and former in (None, incarnation):
+            self._known[cluster.metadata.uid] = incarnation, pair
+            return pair
         ray = await self._value(cluster, ray_token_secret(cluster), RAY_TOKEN_KEY)
         client = await self._value(cluster, client_token_secret(cluster), CLIENT_TOKEN_KEY)
         if not ray or not client:
             self.forget(cluster)
             return None
-        pair = TokenPair(ray, client)
-        self._known[cluster.metadata.uid] = incarnation, pair
-        return pair
+        self._known[cluster.metadata.uid] = incarnation, TokenPair(ray, client)
+        return self.known(cluster)
 
     def forget(self, cluster: MatrixCluster) -> None:
         self._known.pop(cluster.metadata.uid, None)

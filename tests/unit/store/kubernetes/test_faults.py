@@ -7,7 +7,8 @@ import pytest
 
 from matrix_store import errors
 from matrix_store.errors import StoreError
-from matrix_store.kubernetes.faults import AlreadyThere, NamespaceGoing, TooOld
+from matrix_store.kubernetes.faults import AlreadyThere, KindUnknown, NamespaceGoing, TooOld, Unauthenticated, Untrusted
+from matrix_store.kubernetes.paths import collection
 from tests.unit.store.kubernetes.server import SERVER, api, status
 from tests.unit.store.support import run
 
@@ -19,7 +20,7 @@ async def _refuse(response: httpx2.Response | Exception) -> StoreError:
         return response
 
     with pytest.raises(StoreError) as caught:
-        await api(answer).get("/x")
+        await api(answer).get(collection("MatrixCluster"))
     return caught.value
 
 
@@ -27,12 +28,12 @@ TERMINATING = {"causes": [{"reason": "NamespaceTerminating", "message": "namespa
 REFUSALS = [
     (status(404, "NotFound", 'matrixclusters "a" not found', name="a", kind="matrixclusters"), errors.NotFound, '"a" not found'),
     (status(404, "NotFound", 'namespaces "x" not found', name="x", kind="namespaces"), errors.NotFound, "kubectl create namespace x"),
-    (status(404, "NotFound", "the server could not find the requested resource"), errors.Unavailable, "install them"),
-    (httpx2.Response(404, text="404 page not found"), errors.Unavailable, "install them"),
+    (status(404, "NotFound", "the server could not find the requested resource"), KindUnknown, "install them"),
+    (httpx2.Response(404, text="404 page not found"), KindUnknown, "install them"),
     (status(409, "Conflict", "the object has been modified"), errors.Conflict, "look again"),
     (status(409, "AlreadyExists", 'matrixclusters "a" already exists', name="a"), AlreadyThere, "already exists"),
     (status(410, "Expired", "too old resource version"), TooOld, "too old"),
-    (status(401, "Unauthorized", "Unauthorized"), errors.Unavailable, "log in again"),
+    (status(401, "Unauthorized", "Unauthorized"), Unauthenticated, "log in again"),
     (status(403, "Forbidden", 'User "u" cannot list resource', kind="matrixclusters"), errors.Forbidden, "ask the cluster's administrator"),
     (status(403, "Forbidden", "unable to create new content", **TERMINATING), NamespaceGoing, "being deleted"),
     (status(422, "Invalid", "spec.ray: Invalid value\nnot that"), errors.Rejected, "spec.ray: Invalid value not that"),
@@ -43,7 +44,7 @@ REFUSALS = [
     (httpx2.Response(200, json=["a", "list"]), errors.Unavailable, "is it an API server"),
     (httpx2.ConnectError("[Errno 111] Connection refused"), errors.Unavailable, "can't be reached: .*refused"),
     (httpx2.ReadTimeout("30 s"), errors.Unavailable, "did not answer in time"),
-    (httpx2.ConnectError("CERTIFICATE_VERIFY_FAILED: unknown authority"), errors.Unavailable, "can't be trusted"),
+    (httpx2.ConnectError("CERTIFICATE_VERIFY_FAILED: unknown authority"), Untrusted, "can't be trusted"),
 ]
 
 
@@ -54,6 +55,17 @@ def test_an_answer_has_its_error(response: httpx2.Response | Exception, kind: ty
     assert "\n" not in str(error)
     with pytest.raises(kind, match=text):
         raise error
+
+
+def test_of_a_kind_that_is_not_ours_only_the_path_is_told() -> None:
+    async def look() -> None:
+        async def answer(request: httpx2.Request) -> httpx2.Response:
+            return httpx2.Response(404, text="404 page not found")
+
+        await api(answer).get("/apis/ray.io/v1/rayclusters")
+
+    with pytest.raises(KindUnknown, match=r"has no /apis/ray.io/v1/rayclusters"):
+        run(look())
 
 
 def test_a_call_that_the_server_turned_away_is_tried_again() -> None:
