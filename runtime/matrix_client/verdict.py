@@ -18,6 +18,8 @@ NEEDS_USER: Mapping[str, frozenset[str]] = {
             ClusterReason.NOT_SUPPORTED,
             ClusterReason.NAME_TAKEN,
             ClusterReason.INSUFFICIENT_RESOURCES,
+            ClusterReason.IMAGE_PULL_FAILED,
+            ClusterReason.SECRET_MISSING,
             ClusterReason.RAY_VERSION_MISMATCH,
             ClusterReason.RUNTIME_TOO_OLD,
             ClusterReason.PORT_TAKEN,

@@ -42,6 +42,8 @@ class Observation:
     allocation: Allocation
     head: NodeState
     workers: tuple[NodeState, ...] = ()
+    wanted_workers: int | None = None
+    """How many there are to be now, where something else than the spec decides it (an autoscaler); None: what the spec says."""
 
 
 @dataclass(frozen=True)

@@ -151,8 +151,7 @@ def _node_message(node: NodeState) -> str:
 
 
 def _workers(view: ClusterView) -> Workers:
-    groups = view.cluster.spec.worker_groups
-    desired = 0 if view.cluster.spec.suspend else sum(group.replicas if group.replicas is not None else 1 for group in groups)
+    groups, desired = view.cluster.spec.worker_groups, view.wanted_workers
     running = sum(1 for worker in view.observation.workers if worker.phase is NodePhase.RUNNING) if view.observation else 0
     alive = sum(1 for node in view.nodes or () if not node.is_head_node)
     ready = min(running, alive)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from matrix_crds.cluster import MatrixCluster
+from matrix_crds.cluster import MatrixCluster, WorkerGroup
 from matrix_crds.deployment import ModelDeployment
 from matrix_operator.backends.port import NodePhase, Observation, RayAddress, RuntimeLayout
 from matrix_operator.looks import Absent, Look, Present, Unknown
@@ -95,10 +95,19 @@ class ClusterView:
         return tuple(node for node in self.ray.nodes.state if node.alive)
 
     @property
+    def wanted_workers(self) -> int:
+        """How many there are to be now."""
+        if self.cluster.spec.suspend:
+            return 0
+        if self.observation is not None and self.observation.wanted_workers is not None:
+            return self.observation.wanted_workers
+        return sum(group.autoscale.min if group.autoscale else _fixed(group) for group in self.cluster.spec.worker_groups)
+
+    @property
     def workers_complete(self) -> bool:
-        """Every node that the spec asks for is alive in Ray: what no node has now, none will have."""
-        wanted = sum(group.replicas if group.replicas is not None else 1 for group in self.cluster.spec.worker_groups)
-        return self.nodes is not None and len(self.nodes) >= wanted + 1
+        """Every node that there can ever be is alive in Ray: what no node has now, none will have."""
+        most = sum(group.autoscale.max if group.autoscale else _fixed(group) for group in self.cluster.spec.worker_groups)
+        return self.nodes is not None and len(self.nodes) >= most + 1
 
     def application(self, deployment: ModelDeployment) -> ServeApplication | None:
         return self.serve.applications.get(application_name(deployment)) if self.serve else None
@@ -107,3 +116,7 @@ class ClusterView:
         """What the directory knows of the deployment's replicas."""
         name = application_name(deployment)
         return tuple(replica for replica in self.state.replicas if replica.application == name) if self.state else ()
+
+
+def _fixed(group: WorkerGroup) -> int:
+    return 1 if group.replicas is None else group.replicas

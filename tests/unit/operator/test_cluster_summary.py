@@ -11,10 +11,11 @@ from matrix_crds.cluster import RayStatus
 from matrix_crds.reasons import ClusterReason
 from matrix_operator.backends.port import BackendRefusal, NodePhase, NodeState, Observation, Removal, RemovalState
 from matrix_operator.looks import Absent, Present, Unknown
+from matrix_operator.ray_rest import RayNode
 from matrix_operator.reconcile.cluster_summary import ClusterOutcome, summarise
 from matrix_operator.reconcile.view import ClusterView
 from matrix_proto.state import GatewayView
-from tests.unit.operator.builders import BEFORE, NOW, accepted, cluster, ray, running, state, view
+from tests.unit.operator.builders import ALLOCATION, BEFORE, NOW, accepted, cluster, ray, running, state, view
 
 NOTHING = ClusterOutcome()
 ENDING = ClusterOutcome(removal=Removal(RemovalState.GOING, "3 processes left"))
@@ -127,3 +128,19 @@ def test_a_second_look_changes_nothing() -> None:
     once = summarise(view(ray=FULL), NOTHING, "Local", NOW)
     seen = view(cluster().model_copy(update={"status": once}), ray=FULL)
     assert summarise(seen, NOTHING, "Local", NOW + timedelta(hours=1)) == once
+
+
+def test_where_an_autoscaler_decides_the_workers_wanted_are_those_that_it_wants() -> None:
+    """They are not missing before it wants them, and a model that finds no room may still get a node."""
+    of = cluster({"workerGroups": [{"name": "w", "autoscale": {"min": 0, "max": 3}}]})
+    up = NodeState("w-1", NodePhase.RUNNING, BEFORE)
+    first = NodeState("head", NodePhase.RUNNING, BEFORE)
+    nodes = (RayNode(node_id="h", state="ALIVE", is_head_node=True), RayNode(node_id="w", state="ALIVE"))
+    for workers, wanted, ready in (((), 0, "True"), ((up,), 1, "True"), ((up,), 2, "False")):
+        backend = Present(Observation(ALLOCATION, first, workers, wanted_workers=wanted))
+        seen = view(of, backend, ray=ray(accepted(), nodes=Present(nodes[: 1 + len(workers)])))
+        status = summarise(seen, NOTHING, "Kubernetes", NOW)
+        condition = status.condition("WorkersReady")
+        assert status.workers is not None and status.workers.desired == wanted
+        assert condition is not None and condition.status == ready
+        assert not seen.workers_complete

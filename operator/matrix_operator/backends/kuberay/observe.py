@@ -39,9 +39,10 @@ def observation(cluster: MatrixCluster, sight: Sight, now: datetime) -> Present[
     head = _head(cluster, live, sight, now)
     if head.reason in (ClusterReason.SUSPENDED, ClusterReason.QUEUED):
         return Present(Observation(_allocation(live), head))
-    found = [state for group in items(live, "spec", "workerGroupSpecs") for state in _group(live, group, sight, now)]
+    groups = items(live, "spec", "workerGroupSpecs")
+    found = [state for group in groups for state in _group(live, group, sight, now)]
     ordered = sorted(found, key=lambda state: (_WORST_FIRST.index(state.phase), state.reason is None, state.name))
-    return Present(Observation(_allocation(live), head, tuple(ordered)))
+    return Present(Observation(_allocation(live), head, tuple(ordered), sum(map(_clamped, groups))))
 
 
 def _allocation(live: Object) -> Allocation:

@@ -22,11 +22,15 @@ _RAY = {
     "HOME": HOME_DIRECTORY,
     "USER": "matrix",  # torch asks for the user's name, and an image need not have one for the uid
 }
+_DRAIN = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
+"""On SIGTERM `ray start --block` (process 1 of the container) tells the GCS that its node drains, and waits for at most so long: Serve
+starts a worker's replicas elsewhere, then those here finish what they have begun, and an empty raylet ends (ray/_private/node.py of 2.60).
+A head has nowhere to move to, and would only hold up the next one."""
 _GCS = {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": GCS_DIRECTORY}
 
 
 def head_template(cluster: MatrixCluster, settings: KubeRaySettings) -> Object:
-    container = _container(cluster, settings, HEAD_CONTAINER, head_volumes(cluster), _RAY | _GCS)
+    container = _container(cluster, settings, HEAD_CONTAINER, head_volumes(cluster), _RAY | _GCS | {_DRAIN: "0"})
     container["resources"] = _requested(cluster.spec.head.resources, settings.gpu_resource)
     # The autoscaler beside the head talks to the API server with the pod's token.
     return _template(cluster, settings, container, head_volumes(cluster), token=autoscales(cluster.spec))
@@ -35,9 +39,8 @@ def head_template(cluster: MatrixCluster, settings: KubeRaySettings) -> Object:
 def worker_template(cluster: MatrixCluster, group: WorkerGroup, settings: KubeRaySettings) -> Object:
     """With the group's fragment laid over it. Raises FragmentProblem; KeyError for an accelerator that the settings do not know."""
     accelerator = settings.accelerators[group.accelerator] if group.accelerator else Accelerator({})
-    container = _container(cluster, settings, WORKER_CONTAINER, worker_volumes(cluster), _RAY)
+    container = _container(cluster, settings, WORKER_CONTAINER, worker_volumes(cluster), _RAY | {_DRAIN: str(settings.drain_seconds)})
     container["resources"] = _requested(group.resources, accelerator.resource or settings.gpu_resource)
-    container["lifecycle"] = {"preStop": {"exec": {"command": ["/bin/bash", "-c", drain_script(settings.drain_seconds)]}}}
     template = _template(cluster, settings, container, worker_volumes(cluster), token=False)
     template["spec"]["terminationGracePeriodSeconds"] = settings.drain_seconds + _STOP_SECONDS
     if accelerator.node_labels:
@@ -46,18 +49,6 @@ def worker_template(cluster: MatrixCluster, group: WorkerGroup, settings: KubeRa
     # What finds the pods again is not the user's to change; names are KubeRay's to give.
     metadata = {name: value for name, value in laid["metadata"].items() if name not in ("name", "generateName", "namespace")}
     return laid | {"metadata": metadata | {"labels": metadata["labels"] | own_labels(cluster)}}
-
-
-def drain_script(seconds: int) -> str:
-    """Ask Ray to move away what runs on this node, and wait for that: at most so long, and only while there is a head to do it.
-
-    Once the node is empty its raylet ends by itself, and with it the container and this script.
-    """
-    drain = (
-        "ray drain-node --reason DRAIN_NODE_REASON_PREEMPTION --reason-message 'its pod is being deleted'"
-        f" --deadline-remaining-seconds {seconds}"
-    )
-    return f"timeout 20 {drain} || exit 0; while (( SECONDS < {seconds} )) && timeout 10 ray health-check; do sleep 2; done"
 
 
 def _template(cluster: MatrixCluster, settings: KubeRaySettings, container: Object, mounted: tuple[Mounted, ...], *, token: bool) -> Object:

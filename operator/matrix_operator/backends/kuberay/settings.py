@@ -31,5 +31,6 @@ class KubeRaySettings:
     """By Ray's name of the type, such as H100."""
     run_as_user: int = 1000
     """The uid and gid of all processes in the pods: never root (Pod Security Standard "restricted")."""
-    drain_seconds: int = 120
-    """How long a worker that is deleted may finish requests."""
+    drain_seconds: int = 300
+    """How long a worker that is deleted may go on at most: what is more than a model's drainSeconds + 15 is for its replicas to start
+    elsewhere before those on the worker take no more requests."""
