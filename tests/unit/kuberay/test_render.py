@@ -150,7 +150,7 @@ def test_a_fragment_is_laid_over_and_can_not_take_away_what_finds_the_pods_again
 def test_a_worker_gets_the_time_to_drain() -> None:
     spec = worker(rendered({"workerGroups": [{"name": "w"}]}))["template"]["spec"]
     assert spec["terminationGracePeriodSeconds"] > SETTINGS.drain_seconds
-    assert f"--deadline-remaining-seconds {SETTINGS.drain_seconds}" in spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][2]
+    assert environment({"spec": spec})["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] == str(SETTINGS.drain_seconds)
 
 
 def test_only_the_autoscaler_gets_a_token_of_the_api_server() -> None:
