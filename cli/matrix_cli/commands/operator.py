@@ -38,7 +38,7 @@ def operator() -> None:
 @click.option("--image-pull-secret", "image_pull_secrets", multiple=True, metavar="NAME", help="To pull it with; again for more.")
 @click.option("--gpu-resource", metavar="NAME", help="What a pod with a GPU asks for (default: nvidia.com/gpu).")
 @click.option("--run-as-user", type=click.IntRange(1), help="The uid of all processes in the pods (default: 1000).")
-@click.option("--drain-seconds", type=click.IntRange(0, 86_400), help="How long a worker that goes may finish requests (default: 120).")
+@click.option("--drain-seconds", type=click.IntRange(0, 86_400), help="How long a worker that goes may finish requests (default: 300).")
 @click.option("--lease-name", metavar="NAME", help="The lease of those of whom one acts (default: matrix-operator).")
 @click.option("--lease-namespace", metavar="NAME", help="Where it is (default: the operator's own namespace).")
 @click.option("--bind-address", default="127.0.0.1", help="Where health and metrics are served (default: 127.0.0.1).")
