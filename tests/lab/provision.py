@@ -131,17 +131,6 @@ class Existing:
             api.close()
 
 
-PROVISIONERS = ("lab", "lab-node", "existing")
-"""What `choose` takes."""
-
-
-def choose(name: str, crds: Sequence[Path], kubeconfig: Path | None, image_name: str) -> Provisioner:
-    """The provisioner of that name; `crds` are KubeRay's, for clusters that are made."""
-    if name == "existing":
-        return Existing(kubeconfig, image_name)
-    return LabNode(crds) if name == "lab-node" else LabPlane(crds)
-
-
 def load_image(node: Node) -> None:
     """Gives the node the image of the operator and the runtime, made of what is installed here."""
     with tempfile.TemporaryDirectory(prefix="matrix-image-") as scratch:

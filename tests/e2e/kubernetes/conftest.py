@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,8 @@ from tests.lab import build
 from tests.lab.control_plane import ControlPlane
 from tests.lab.errors import GoMissing, LabError, NodeMissing
 from tests.lab.kuberay.standin import InThread, StandIn, in_thread
-from tests.lab.provision import PROVISIONERS, Cluster, Provisioner, choose
+from tests.lab.provision import Cluster, Existing, LabNode, LabPlane, Provisioner
+from tests.lab.provision_kind import Kind
 
 ROOT = Path(__file__).parents[3]
 OUR_CRDS = sorted((ROOT / "crds").glob("*.yaml"))
@@ -22,6 +23,8 @@ KUBERAY_CRDS = sorted((ROOT.parent / "shared" / "data" / "kuberay-crds").glob("*
 four costs the API server 4 s of processor time and 100 MB."""
 OWN_KUBERAY_CRDS = [ROOT / "tests" / "lab" / "kuberay" / "rayclusters.yaml"]
 
+CLUSTERS = ("lab", "lab-node", "kind", "existing")
+
 _numbers = itertools.count(1)
 
 
@@ -29,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Where the tests find machines that run pods. Without any of these, those that need them are skipped."""
     group = parser.getgroup("kubernetes")
     group.addoption(
-        "--cluster", choices=PROVISIONERS, default="lab", help="the cluster of tests that need pods (default: lab, which has none)"
+        "--cluster", choices=CLUSTERS, default=CLUSTERS[0], help="the cluster of tests that need pods (default: lab, which has none)"
     )
     group.addoption("--kubeconfig", type=Path, help="of --cluster=existing")
     group.addoption("--image", default="", help="of the operator and the runtime, for --cluster=existing")
@@ -50,8 +53,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def _provisioner(config: pytest.Config) -> Provisioner:
-    crds = KUBERAY_CRDS or OWN_KUBERAY_CRDS
-    return choose(config.getoption("--cluster", "lab"), crds, config.getoption("--kubeconfig", None), config.getoption("--image", ""))
+    # The options are unknown when pytest was called for a directory above this one.
+    made: dict[str, Callable[[], Provisioner]] = {
+        "lab": lambda: LabPlane(KUBERAY_CRDS or OWN_KUBERAY_CRDS),
+        "lab-node": lambda: LabNode(KUBERAY_CRDS or OWN_KUBERAY_CRDS),
+        "kind": Kind,
+        "existing": lambda: Existing(config.getoption("--kubeconfig"), config.getoption("--image")),
+    }
+    return made[config.getoption("--cluster", CLUSTERS[0])]()
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,9 @@
-"""What KubeRay makes of a RayCluster: the head's Service and the pods. Only what a client can see; no command is generated."""
+"""What KubeRay makes of a RayCluster: the head's Service and the pods."""
 
 from __future__ import annotations
 
 from tests.lab.kuberay.client import Object
+from tests.lab.kuberay.start import start, wait
 
 PORTS = {"client": 10001, "dashboard": 8265, "gcs-server": 6379, "metrics": 8080, "serve": 8000}
 CLUSTER, NODE_TYPE, GROUP = "ray.io/cluster", "ray.io/node-type", "ray.io/group"
@@ -33,7 +34,7 @@ def service_name(cluster: Object) -> str:
 
 def head_pod(cluster: Object) -> Object:
     """With Ray's autoscaler as a second container, where that is asked for."""
-    pod = _pod(cluster, cluster["spec"]["headGroupSpec"]["template"], "head", HEAD_GROUP)
+    pod = _pod(cluster, cluster["spec"]["headGroupSpec"], "head", HEAD_GROUP)
     pod["metadata"]["annotations"] = {
         **pod["metadata"].get("annotations", {}),
         "ray.io/ft-enabled": "false",
@@ -47,17 +48,18 @@ def head_pod(cluster: Object) -> Object:
 
 def worker_pod(cluster: Object, group: Object, index: int) -> Object:
     """Its init container waits for the head, with the image, environment and mounts of Ray's own."""
-    pod = _pod(cluster, group["template"], "worker", group["groupName"])
+    pod = _pod(cluster, group, "worker", group["groupName"])
     pod["metadata"]["labels"][INDEX] = str(index)
     ray = pod["spec"]["containers"][0]
     waits = {field: ray[field] for field in ("image", "imagePullPolicy", "env", "volumeMounts", "securityContext") if field in ray}
     amounts = {"cpu": "200m", "memory": "256Mi"}
-    waits |= {"name": "wait-gcs-ready", "resources": {"requests": amounts, "limits": amounts}}
+    waits |= {"name": "wait-gcs-ready", "resources": {"requests": amounts, "limits": amounts}, **wait(_address(cluster, "worker"))}
     pod["spec"]["initContainers"] = [*pod["spec"].get("initContainers", []), waits]
     return pod
 
 
-def _pod(cluster: Object, template: Object, node_type: str, group: str) -> Object:
+def _pod(cluster: Object, spec: Object, node_type: str, group: str) -> Object:
+    template: Object = spec["template"]
     name = cluster["metadata"]["name"]
     infix = "head" if node_type == "head" else f"{group}-worker"
     labels = {
@@ -72,22 +74,23 @@ def _pod(cluster: Object, template: Object, node_type: str, group: str) -> Objec
     }
     annotations = template.get("metadata", {}).get("annotations", {})
     metadata = _metadata(cluster, labels) | {"generateName": f"{name}-{infix}-", "annotations": annotations}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": _pod_spec(cluster, template["spec"], node_type)}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": _pod_spec(cluster, spec, node_type)}
 
 
-def _pod_spec(cluster: Object, spec: Object, node_type: str) -> Object:
+def _pod_spec(cluster: Object, group: Object, node_type: str) -> Object:
+    spec = group["template"]["spec"]
     ray, *others = spec["containers"]
     environment = [*ray.get("env", []), *_environment(cluster, node_type)]
     policy = {"restartPolicy": "Never"} if _autoscaler_v2(cluster) else {}
-    return {**spec, **policy, "containers": [{**ray, "env": environment}, *others]}
+    joined = _address(cluster, node_type) if node_type == "worker" else ""
+    return start({**spec, **policy, "containers": [{**ray, "env": environment}, *others]}, group.get("rayStartParams", {}), joined)
 
 
 def _environment(cluster: Object, node_type: str) -> list[Object]:
-    address = "127.0.0.1" if node_type == "head" else f"{service_name(cluster)}.{cluster['metadata']['namespace']}.svc.cluster.local"
-    found = [
+    found: list[Object] = [
         {"name": "RAY_CLUSTER_NAME", "value": cluster["metadata"]["name"]},
         {"name": "RAY_PORT", "value": "6379"},
-        {"name": "RAY_ADDRESS", "value": f"{address}:6379"},
+        {"name": "RAY_ADDRESS", "value": _address(cluster, node_type)},
     ]
     secret = auth_secret(cluster)
     if secret:
@@ -96,6 +99,12 @@ def _environment(cluster: Object, node_type: str) -> list[Object]:
             {"name": "RAY_AUTH_TOKEN", "valueFrom": {"secretKeyRef": {"name": secret, "key": "auth_token"}}},
         ]
     return found
+
+
+def _address(cluster: Object, node_type: str) -> str:
+    """Of the GCS, as a pod of that type reaches it."""
+    head = f"{service_name(cluster)}.{cluster['metadata']['namespace']}.svc.cluster.local"
+    return f"{'127.0.0.1' if node_type == 'head' else head}:6379"
 
 
 def auth_secret(cluster: Object) -> str:

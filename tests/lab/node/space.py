@@ -24,7 +24,7 @@ from tests.lab.errors import LabError
 from tests.lab.node import addresses, cgroups, enter, init, needs
 from tests.lab.processes import Process
 
-_LOCK = Path(tempfile.gettempdir()) / "matrix-lab-node.lock"
+LOCK = Path(tempfile.gettempdir()) / "matrix-lab-node.lock"
 _LOCK_SECONDS = 600.0
 _SECONDS = 20.0
 
@@ -69,11 +69,11 @@ class Space:
         return psutil.Process(self._first.pid).children()[0].pid
 
     def _lock(self, stack: ExitStack) -> None:
-        lock = FileLock(_LOCK)
+        lock = FileLock(LOCK)
         try:
             lock.acquire(timeout=_LOCK_SECONDS)
         except Timeout:
-            raise LabError(f"another node runs on this machine, for {_LOCK_SECONDS:g} s now; it holds {_LOCK}") from None
+            raise LabError(f"another node runs on this machine, for {_LOCK_SECONDS:g} s now; it holds {LOCK}") from None
         stack.callback(lock.release)
 
     def _prepare(self, stack: ExitStack) -> None:
