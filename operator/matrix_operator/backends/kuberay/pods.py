@@ -24,13 +24,15 @@ _RAY = {
 }
 _DRAIN = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
 """On SIGTERM `ray start --block` (process 1 of the container) tells the GCS that its node drains, and waits for at most so long: Serve
-starts a worker's replicas elsewhere, then those here finish what they have begun, and an empty raylet ends (ray/_private/node.py of 2.60).
-A head has nowhere to move to, and would only hold up the next one."""
+starts a worker's replicas elsewhere, then those here finish what they have begun, and an empty raylet ends (ray/_private/node.py of 2.60)."""
+_HEAD_DRAIN_SECONDS = 10
+"""A head has nowhere to move to. So long it is there for workers that go at the same time: without a GCS each would ask for one until its
+own time is over."""
 _GCS = {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": GCS_DIRECTORY}
 
 
 def head_template(cluster: MatrixCluster, settings: KubeRaySettings) -> Object:
-    container = _container(cluster, settings, HEAD_CONTAINER, head_volumes(cluster), _RAY | _GCS | {_DRAIN: "0"})
+    container = _container(cluster, settings, HEAD_CONTAINER, head_volumes(cluster), _RAY | _GCS | {_DRAIN: str(_HEAD_DRAIN_SECONDS)})
     container["resources"] = _requested(cluster.spec.head.resources, settings.gpu_resource)
     # The autoscaler beside the head talks to the API server with the pod's token.
     return _template(cluster, settings, container, head_volumes(cluster), token=autoscales(cluster.spec))
