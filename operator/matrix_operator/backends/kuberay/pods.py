@@ -24,7 +24,7 @@ _RAY = {
 }
 _DRAIN = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
 """On SIGTERM `ray start --block` (process 1 of the container) tells the GCS that its node drains, and waits for at most so long: Serve
-starts a worker's replicas elsewhere, then those here finish what they have begun, and an empty raylet ends (ray/_private/node.py of 2.60)."""
+starts a worker's replicas elsewhere, then those here finish what they have begun, and an empty raylet ends (2.60, ray/_private/node.py)."""
 _HEAD_DRAIN_SECONDS = 10
 """A head has nowhere to move to. So long it is there for workers that go at the same time: without a GCS each would ask for one until its
 own time is over."""
