@@ -133,9 +133,12 @@ def head_incarnation(sight: Sight) -> Hashable:
 
 
 def _group(live: Object, group: Object, sight: Sight, now: datetime) -> list[NodeState]:
-    pods = [pod for pod in workers(sight.pods) if group_of(pod) == group["groupName"] and not is_ending(pod)]
+    members = [pod for pod in workers(sight.pods) if group_of(pod) == group["groupName"]]
+    pods, ending = [pod for pod in members if not is_ending(pod)], [pod for pod in members if is_ending(pod)]
     states = [_worker(live, pod, _head_pod(sight), now) for pod in pods]
     missing = _clamped(group) - len(pods)
+    if 0 < missing <= len(ending) and not replica_failure(live):
+        return [*states, *(node_state(pod, was_ready=once_ready(live), now=now) for pod in ending[:missing])]
     return [*states, _missing(live, group, missing)] if missing > 0 or _clamped(group) < count(group, "replicas") else states
 
 
