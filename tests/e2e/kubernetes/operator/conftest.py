@@ -14,5 +14,5 @@ from tests.lab.control_plane import ControlPlane
 @pytest.fixture
 def crew(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[Operators]:
     """Their lease is in the test's namespace, which is the one that they watch."""
-    with operators(tmp_path, control_plane.kubeconfig, namespace) as all_:
+    with operators(tmp_path, control_plane, namespace) as all_:
         yield all_

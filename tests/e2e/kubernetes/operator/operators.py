@@ -15,7 +15,9 @@ from typing import NamedTuple
 
 import httpx2
 
+from matrix_operator.rbac import OPERATOR
 from tests.lab.api import wait_for
+from tests.lab.control_plane import ControlPlane
 from tests.lab.processes import Process
 
 DRIVER = Path(__file__).with_name("lab_operator.py")
@@ -104,8 +106,9 @@ class Operator:
 class Operators:
     """All of one test; their steps are in one file."""
 
-    def __init__(self, directory: Path, kubeconfig: Path, namespace: str) -> None:
+    def __init__(self, directory: Path, plane: ControlPlane, kubeconfig: Path, namespace: str) -> None:
         self._directory = directory
+        self._plane = plane
         self._kubeconfig = kubeconfig
         self.namespace = namespace
         self._numbers = itertools.count(1)
@@ -130,6 +133,14 @@ class Operators:
         self._all.append(operator)
         return operator
 
+    def free_lease(self) -> None:
+        """As if its holder had given it back."""
+        leases = f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases/{OPERATOR}"
+        if self._plane.api.exists(leases):
+            change = {"spec": {"holderIdentity": ""}}
+            answer = self._plane.api.http.patch(leases, json=change, headers={"Content-Type": "application/merge-patch+json"})
+            answer.raise_for_status()
+
     @property
     def steps(self) -> list[Taken]:
         lines = [line.split() for line in self._steps.read_text().splitlines()]
@@ -150,9 +161,9 @@ class Operators:
 
 
 @contextmanager
-def operators(directory: Path, kubeconfig: Path, namespace: str) -> Iterator[Operators]:
-    """None of them outlives the block."""
-    all_ = Operators(directory, kubeconfig, namespace)
+def operators(directory: Path, plane: ControlPlane, namespace: str, user: str = "") -> Iterator[Operators]:
+    """None of them outlives the block. They call as `user`, or as the administrator."""
+    all_ = Operators(directory, plane, plane.kubeconfig_for(user) if user else plane.kubeconfig, namespace)
     try:
         yield all_
     finally:

@@ -11,20 +11,20 @@ import pytest
 import yaml
 
 from matrix_operator.rbac import NAMESPACE, OPERATOR, RULES, outputs
-from tests.e2e.kubernetes.conftest import KUBERAY_CRDS, OUR_CRDS, OWN_KUBERAY_CRDS
+from tests.e2e.kubernetes.conftest import OUR_CRDS, OWN_KUBERAY_CRDS
 from tests.e2e.kubernetes.kuberay.fake_reach import ray_of
+from tests.e2e.kubernetes.operator.objects import Objects
 from tests.e2e.kubernetes.operator.operators import operators
-from tests.e2e.kubernetes.operator.test_election import CLUSTERS
+from tests.lab import build
 from tests.lab.api import wait_for
 from tests.lab.control_plane import ControlPlane
+from tests.lab.errors import GoMissing
 from tests.lab.kuberay.standin import StandIn, in_thread
 from tests.lab.processes import Process
 
 pytestmark = pytest.mark.timeout(300)
 
 USER = f"system:serviceaccount:{NAMESPACE}:{OPERATOR}"
-MODELS = CLUSTERS.replace("matrixclusters", "modeldeployments")
-MERGE = {"Content-Type": "application/merge-patch+json"}
 Right = tuple[str, str, str]
 """Group, resource with its subresource, verb."""
 
@@ -36,8 +36,10 @@ class Audited(ControlPlane):
     """Writes down who asked for what."""
 
     def __init__(self, directory: Path) -> None:
-        super().__init__(directory / "plane", crds=[*OUR_CRDS, *(KUBERAY_CRDS or OWN_KUBERAY_CRDS)])
+        super().__init__(directory / "plane", crds=[*OUR_CRDS, *OWN_KUBERAY_CRDS], scheduler=True)
         self.audit = directory / "audit.log"
+        self.since = 0
+        """Of the log, the calls from this one on are looked at."""
         self._policy = directory / "policy.yaml"
         rules = [{"level": "Metadata", "users": [USER]}, {"level": "None"}]
         self._policy.write_text(yaml.safe_dump({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": rules}))
@@ -48,7 +50,8 @@ class Audited(ControlPlane):
         return super()._run(name, argv)
 
     def calls(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.audit.read_text().splitlines()] if self.audit.exists() else []
+        lines = self.audit.read_text().splitlines() if self.audit.exists() else []
+        return [json.loads(line) for line in lines[self.since :]]
 
     def used(self) -> set[Right]:
         """Rights on resources; what is no resource (discovery, versions) is open to all."""
@@ -64,8 +67,12 @@ def right(reference: dict[str, str], verb: str) -> Right:
 
 
 @pytest.fixture(scope="module")
-def audited(tmp_path_factory: pytest.TempPathFactory, control_plane: ControlPlane) -> Iterator[Audited]:
-    """A control plane of its own. (`control_plane` has been built, or skipped, before.)"""
+def audited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Audited]:
+    """A control plane of its own."""
+    try:
+        build.ensure()
+    except GoMissing as error:
+        pytest.skip(str(error))
     with Audited(tmp_path_factory.mktemp("audited")) as plane:
         yield plane
 
@@ -86,31 +93,19 @@ def apply(plane: ControlPlane, file: str, namespace: str | None = None) -> None:
 
 def live(plane: ControlPlane, namespace: str) -> None:
     """A whole life: made, ready, larger, smaller, gone."""
-    api, clusters, models = plane.api, CLUSTERS.format(namespace), MODELS.format(namespace)
-    version = "matrix.dev/v1alpha1"
-    groups = [{"name": "cpu", "replicas": 1}]
-    api.create(clusters, {"apiVersion": version, "kind": "MatrixCluster", "metadata": {"name": "lab"}, "spec": {"workerGroups": groups}})
-    spec = {"clusterRef": {"name": "lab"}, "engine": {"dummy": {}}, "model": {"source": "file:///models/m"}}
-    api.create(models, {"apiVersion": version, "kind": "ModelDeployment", "metadata": {"name": "m"}, "spec": spec})
-    for path in (f"{clusters}/lab", f"{models}/m"):
-        wait_for(lambda path=path: ready(plane, path), f"{path} is ready", 60)  # type: ignore[misc]
+    objects = Objects(plane, namespace)
+    objects.create("matrixclusters", "lab", {"workerGroups": [{"name": "cpu", "replicas": 1}]})
+    objects.create("modeldeployments", "m", {"clusterRef": {"name": "lab"}, "engine": {"dummy": {}}, "model": {"source": "file:///m"}})
+    objects.until_ready("matrixclusters", "lab")
+    objects.until_ready("modeldeployments", "m")
     for replicas in (3, 1):
-        body = {"spec": {"workerGroups": [{"name": "cpu", "replicas": replicas}]}}
-        assert api.http.patch(f"{clusters}/lab", json=body, headers=MERGE).is_success
-        wait_for(lambda: len(pods(plane, namespace)) == replicas + 1 and ready(plane, f"{clusters}/lab"), f"{replicas} workers", 60)  # noqa: B023
-    api.delete(f"{clusters}/lab")
-    wait_for(lambda: not api.exists(f"{clusters}/lab"), "the cluster is gone", 60)
-    assert pods(plane, namespace) == []
-
-
-def pods(plane: ControlPlane, namespace: str) -> list[Any]:
-    items: list[Any] = plane.api.get(f"/api/v1/namespaces/{namespace}/pods")["items"]
-    return items
-
-
-def ready(plane: ControlPlane, path: str) -> bool:
-    conditions = plane.api.get(path).get("status", {}).get("conditions", ())
-    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
+        objects.merge("matrixclusters", "lab", {"spec": {"workerGroups": [{"name": "cpu", "replicas": replicas}]}})
+        wait_for(lambda: len(objects.list("pods")) == replicas + 1, f"{replicas} workers", 60)  # noqa: B023  # waited for here
+        objects.until_ready("matrixclusters", "lab")
+    objects.delete("matrixclusters", "lab")
+    objects.until_gone("matrixclusters", "lab")
+    objects.delete("modeldeployments", "m")
+    assert objects.of_ours() == []
 
 
 def granted(file: str) -> set[Right]:
@@ -128,12 +123,12 @@ def test_a_life_under_the_roles_uses_every_right_and_asks_for_no_other(audited: 
     for file, namespaces in (("namespaced.yaml", ("one",)), ("cluster-wide.yaml", ())):
         if not namespaces:
             apply(audited, file)
-        audited.audit.write_text("")
-        kubeconfig = audited.kubeconfig_for(USER)
+            audited.api.delete(f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{OPERATOR}")  # to be made once more
+        audited.since += len(audited.calls())
         with (
-            in_thread(lambda: StandIn(audited.kubeconfig)) as kuberay,
+            in_thread(StandIn(audited.kubeconfig)) as kuberay,
             ray_of(kuberay) as ray,
-            operators(tmp_path, kubeconfig, NAMESPACE) as crew,
+            operators(tmp_path, audited, NAMESPACE, USER) as crew,
         ):
             operator = crew.start(namespaces=namespaces, ray=ray.url).leading()
             live(audited, "one")
@@ -147,7 +142,7 @@ def test_a_life_under_the_roles_uses_every_right_and_asks_for_no_other(audited: 
 
 def test_what_is_missing_is_said_at_once(audited: Audited, tmp_path: Path) -> None:
     audited.api.create_namespace("two")
-    with operators(tmp_path, audited.kubeconfig_for("nobody-at-all"), "two") as crew:
+    with operators(tmp_path, audited, "two", "nobody-at-all") as crew:
         operator = crew.start()
         assert operator.ends(30) == 5
     last = operator.log.splitlines()[-1]
