@@ -218,8 +218,8 @@ def test_pods_that_are_there_are_not_blamed_for_those_that_are_not() -> None:
 def test_a_pod_that_is_being_deleted_is_told_until_another_takes_its_place() -> None:
     old = ending(pod("w-b", group="w"))
     states = seen(workers(), pod(), pod("w-a", group="w"), old).workers
-    assert [(state.name, state.phase) for state in states] == [("w-a", NodePhase.RUNNING), ("w-b", NodePhase.RECOVERING)]
-    assert states[1].message == "the pod is being deleted; KubeRay makes another pod when it is gone"
+    assert [(state.name, state.phase) for state in states] == [("w-b", NodePhase.RECOVERING), ("w-a", NodePhase.RUNNING)]
+    assert states[0].message == "the pod is being deleted; KubeRay makes another pod when it is gone"
     states = seen(workers(), pod(), pod("w-a", group="w"), pod("w-c", group="w"), old).workers
     assert [state.name for state in states] == ["w-a", "w-c"]
 
