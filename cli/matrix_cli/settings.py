@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,7 +27,7 @@ class Settings:
     """The common options as given."""
 
     given_namespace: str | None = None
-    context: str = LOCAL
+    context: str = field(default_factory=lambda: os.environ.get("MATRIX_CONTEXT") or LOCAL)
     home: str | None = None
     debug: bool = False
 
@@ -34,6 +35,11 @@ class Settings:
     def namespace(self) -> str:
         """The one that was given, else the context's own."""
         return self.given_namespace or open_context(self.context, self.home).default_namespace
+
+    @property
+    def spelling(self) -> str:
+        """How a command that is to mean the same place begins."""
+        return "matrix" if self.context == Settings().context else f"matrix --context {self.context}"
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Context]:
@@ -90,7 +96,12 @@ def common_options() -> list[click.Parameter]:
             help="The namespace (default: the context's own).",
             **place,
         ),
-        click.Option(["--context"], metavar="NAME", help="Where the objects live: local (default), kubernetes[/NAME].", **place),
+        click.Option(
+            ["--context"],
+            metavar="NAME",
+            help="Where the objects live: local, kubernetes[/NAME] (default: $MATRIX_CONTEXT).",
+            **place,
+        ),
         click.Option(
             ["--home"], metavar="DIR", type=click.Path(file_okay=False), help="The state directory (default: $MATRIX_HOME).", **place
         ),

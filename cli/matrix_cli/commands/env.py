@@ -47,7 +47,7 @@ def env(settings: Settings, subject: str | None, shell: str, local_port: int | N
         cluster = await find_cluster(await context.store(), settings.namespace, subject)
         url = address(cluster)
         if not inside and not isinstance(context, LocalContext) and not remote(context, "an address").inside:
-            url = _forwarded(cluster, url, local_port)
+            url = _forwarded(settings, cluster, url, local_port)
         return {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": await context.client_token(cluster)}
 
     found = settings.run(work)
@@ -57,15 +57,15 @@ def env(settings: Settings, subject: str | None, shell: str, local_port: int | N
         _hints(" ".join(["matrix env", *sys.argv[sys.argv.index("env") + 1 :]]) if "env" in sys.argv else "matrix env", read)
 
 
-def _forwarded(cluster: StoredObject, url: str, local_port: int | None) -> str:
+def _forwarded(settings: Settings, cluster: StoredObject, url: str, local_port: int | None) -> str:
     """The address that `matrix port-forward` opens on this machine; says so on stderr while nothing is there."""
     parts = urlsplit(url)
     port = local_port or parts.port or 0
     try:
         socket.create_connection((LOOPBACK, port), LISTENING_SECONDS).close()
     except OSError:
-        local = f" {local_port}:openai" if local_port else ""
-        told = f"nothing listens at {LOOPBACK}:{port} yet; beside this, run: matrix port-forward mxc/{cluster.key.name}{local}"
+        command, local = f"{settings.spelling} port-forward", f" {local_port}:openai" if local_port else ""
+        told = f"nothing listens at {LOOPBACK}:{port} yet; beside this, run: {command} {cluster.key}{local}"
         click.echo(click.style("note: ", fg="yellow", bold=True) + told, err=True)
     return parts._replace(netloc=f"{LOOPBACK}:{port}").geturl()
 

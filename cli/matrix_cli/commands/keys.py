@@ -15,7 +15,7 @@ from matrix_cli.clusters import find_cluster
 from matrix_cli.settings import Command, Group, Settings, pass_settings
 from matrix_cli.tables import print_table
 from matrix_cli.times import Duration, age, span
-from matrix_client.context import Context
+from matrix_client.context import LOCAL, Context
 from matrix_client.errors import UsageError
 from matrix_store.errors import NotFound
 from matrix_store.port import StoredObject
@@ -33,7 +33,8 @@ _output = click.option("-o", "--output", type=click.Choice(["text", "json"]), de
 def keys() -> None:
     """Issue, list and revoke keys for a cluster's endpoint.
 
-    Each user or script gets its own, with an end and a limit if you like. The cluster's own token (`matrix env`) goes on working.
+    Each user or script gets its own, with an end and a limit if you like. The cluster's own token (`matrix env`) goes on working. What is
+    changed counts within seconds, on Kubernetes within about a minute.
     """
 
 
@@ -47,7 +48,7 @@ def keys() -> None:
 def issue(settings: Settings, cluster: str | None, name: str, expires: float | None, requests_per_minute: int | None, output: str) -> None:
     """Make a key and print it, once.
 
-    Only its digest is kept. It opens the endpoint within seconds.
+    Only its digest is kept.
     """
 
     _refuse_nonsense(name, expires)
@@ -67,6 +68,7 @@ def issue(settings: Settings, cluster: str | None, name: str, expires: float | N
     click.echo(key)
     end = f"until {record.expires:%Y-%m-%d %H:%M %Z}" if record.expires else "until it is revoked"
     click.echo(f"id {record.id}; it opens {found.key} {end}. It is not shown again: keep it, or give it as OPENAI_API_KEY", err=True)
+    _say_when(settings, "It opens")
 
 
 def _refuse_nonsense(name: str, expires: float | None) -> None:
@@ -103,7 +105,7 @@ def list_(settings: Settings, cluster: str | None, output: str) -> None:
 def revoke(settings: Settings, ids: tuple[str, ...]) -> None:
     """Take keys away, for good.
 
-    They open nothing any more within seconds. `matrix keys list` shows the ids.
+    `matrix keys list` shows the ids.
     """
 
     async def work(context: Context) -> None:
@@ -113,6 +115,13 @@ def revoke(settings: Settings, ids: tuple[str, ...]) -> None:
             click.echo(f"{key} of {found.key} revoked")
 
     settings.run(work)
+    _say_when(settings, "It opens nothing any more")
+
+
+def _say_when(settings: Settings, what: str) -> None:
+    """On Kubernetes the kubelet brings a changed Secret into the pod when it comes to it."""
+    if settings.context != LOCAL:
+        click.echo(f"{what} within about a minute", err=True)
 
 
 async def _having(context: Context, clusters: Sequence[StoredObject], key: str) -> StoredObject:

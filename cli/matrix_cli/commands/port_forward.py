@@ -43,7 +43,7 @@ def port_forward(settings: Settings, subject: str | None, port: str) -> None:
             raise UsageError(f"port {wanted} can't be had ({error.strerror}); choose another: `0:{endpoint}` takes a free one") from error
         try:
             await forwarding.find()
-            _tell(cluster, endpoint, url._replace(netloc=forwarding.address).geturl(), forwarding.pod)
+            _tell(settings, cluster, endpoint, url._replace(netloc=forwarding.address).geturl(), forwarding.pod)
             await asyncio.Event().wait()
         except asyncio.CancelledError:  # Ctrl-C is how it ends
             pass
@@ -65,13 +65,13 @@ def read_port(text: str) -> tuple[int | None, str]:
     return int(local), endpoint
 
 
-def _tell(cluster: StoredObject, endpoint: str, here: str, pod: str) -> None:
+def _tell(settings: Settings, cluster: StoredObject, endpoint: str, here: str, pod: str) -> None:
     """The address on stdout, for programs; all else is for people."""
     click.echo(here)
     click.echo(f"leads to {endpoint} of {cluster.key} (pod {pod}); Ctrl-C ends it", err=True)
     if endpoint == OPENAI:
-        option = f" --local-port {urlsplit(here).port}"
-        click.echo(f'in another terminal: eval "$(matrix env mxc/{cluster.key.name}{option})"', err=True)
+        command = f"{settings.spelling} env {cluster.key} --local-port {urlsplit(here).port}"
+        click.echo(f'in another terminal: eval "$({command})"', err=True)
     elif endpoint == "dashboard":
         click.echo(f"it asks for Ray's token, which means running code on the cluster: Secret {cluster.key.name}-ray-token", err=True)
 

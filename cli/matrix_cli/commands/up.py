@@ -15,7 +15,7 @@ from matrix_cli.local_backend import orphaned_rays
 from matrix_cli.settings import Command, Settings, pass_settings
 from matrix_cli.times import Duration, span
 from matrix_cli.waiting import output_option, wait_on_screen
-from matrix_client.context import Context
+from matrix_client.context import LOCAL, Context
 from matrix_client.endpoints import served_name
 from matrix_client.goals import ConditionIs
 from matrix_store.port import StoredObject
@@ -41,29 +41,32 @@ def up(settings: Settings, files: tuple[Path, ...], timeout: float, output: str)
         applied = await apply_manifests(await context.store(), manifests, settings.namespace)
         keys = [stored.key for stored, _ in applied]
         names = " ".join(map(str, keys))
-        go_on = [f"matrix wait {names}", "matrix get", f"matrix down {names}"]
+        go_on = [f"{settings.spelling} {rest}" for rest in (f"wait {names}", "get", f"down {names}")]
         if output == "text":
             for stored, result in applied:
                 click.echo(f"{stored.key} {result}", err=True)
-        for orphan in await asyncio.to_thread(orphaned_rays):
+        for orphan in await asyncio.to_thread(orphaned_rays) if settings.context == LOCAL else ():
             click.echo(click.style("warning: ", fg="yellow", bold=True) + _in_one_line(causes.orphan_link(orphan)), err=True)
         await wait_on_screen(context, dict.fromkeys(keys, ConditionIs()), timeout=timeout, output=output, go_on=go_on)
         return [stored for stored, _ in applied]
 
     ready = settings.run(work)
     seconds = time.monotonic() - begun
-    click.echo(json.dumps({"result": "Ready", "seconds": round(seconds, 3)}) if output == "json" else _farewell(ready, seconds))
+    click.echo(json.dumps({"result": "Ready", "seconds": round(seconds, 3)}) if output == "json" else _farewell(settings, ready, seconds))
 
 
 def _in_one_line(link: causes.Link) -> str:
     return f"{link.subject} {link.statement}; {link.remedy}"
 
 
-def _farewell(ready: Sequence[StoredObject], seconds: float) -> str:
+def _farewell(settings: Settings, ready: Sequence[StoredObject], seconds: float) -> str:
     """What is there now and what to do with it."""
     text = f"ready in {span(seconds)}"
     model = next((stored for stored in ready if stored.key.kind == "ModelDeployment"), None)
     if model is None:
         return text
     name = served_name(model)
-    return f'{text}; ask it: matrix chat {name} "Hello"\nfor OpenAI\'s clients: eval "$(matrix env {name})"'
+    place = f" -n {model.key.namespace}" if settings.given_namespace else ""
+    env = f'eval "$({settings.spelling} env {name}{place})"'
+    beside = "" if settings.context == LOCAL else f", with `{settings.spelling} port-forward {name}{place}` beside it"
+    return f'{text}; ask it: {settings.spelling} chat {name}{place} "Hello"\nfor OpenAI\'s clients: {env}{beside}'
