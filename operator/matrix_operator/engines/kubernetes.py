@@ -46,7 +46,7 @@ from matrix_store.kubernetes.store import KubernetesStore
 log = logging.getLogger(__name__)
 
 ANY_PORT = Address("127.0.0.1", 0)
-GAUGE_SECONDS = 1.0
+WATCH_OVER_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class _Process:
         try:
             if await _unless(stop, check(self._election_api, self._place)):
                 log.info("watches %s", ", ".join(self._options.namespaces) or "all namespaces")
-                await first_to_end(self._engine.run(stop), self._carrier.run(), self._lead(), self._show())
+                await first_to_end(self._engine.run(stop), self._carrier.run(), self._lead(), self._watch_over())
         finally:
             # Last of all: nothing is being done any more.
             await self._lease.release()
@@ -184,13 +184,17 @@ class _Process:
         self._leads.set()
         await self._lease.hold()
 
-    async def _show(self) -> None:
-        """What a scrape can't ask for by itself."""
+    async def _watch_over(self) -> None:
+        """Shows what a scrape can't ask for by itself; and lets everything be looked at again when the lease was out of reach."""
+        held = False
         while True:
-            self._metrics.leader.set(self._lease.held)
+            if self._lease.held and not held:
+                self._engine.look_again()
+            held = self._lease.held
+            self._metrics.leader.set(held)
             self._metrics.watch_age.labels("objects").set(self._feed.age)
             self._metrics.watch_age.labels("backend").set(self._carrier.age())
-            await asyncio.sleep(GAUGE_SECONDS)
+            await asyncio.sleep(WATCH_OVER_SECONDS)
 
 
 def _identity() -> str:

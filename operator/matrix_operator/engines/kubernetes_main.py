@@ -19,6 +19,8 @@ EXIT_FAILED = 1
 EXIT_UNAVAILABLE = 5
 """As the command line has it (matrix_cli.exits)."""
 REPEATED_SECONDS = 30.0
+SAME_BEGINNING = len("Request attempt")
+"""Characters of a line of kopf's that say of what sort it is; then comes what differs."""
 
 
 def main(options: Options, carrier: CarrierFactory, hook: StepHook = no_hook) -> int:
@@ -58,7 +60,7 @@ class Seldom(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if not record.name.startswith("kopf"):
             return True
-        kind = record.getMessage()[:20]  # "Request attempt #7 failed ..." without what differs
+        kind = record.getMessage()[:SAME_BEGINNING]
         now = time.monotonic()
         if now - self._last.get(kind, float("-inf")) < REPEATED_SECONDS:
             return False

@@ -118,6 +118,11 @@ class Engine:
                 if cluster is not None:
                     self._wake(cluster)
 
+    def look_again(self) -> None:
+        """At everything, now: what failed while nothing could be done need not wait any longer."""
+        for stored in self._cache.all():
+            self._wake(stored.key)
+
     def _wake(self, key: ObjectKey) -> None:
         self._queues[key.kind].add(key)
 
