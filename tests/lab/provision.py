@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -22,8 +22,6 @@ ROOT = Path(__file__).parents[2]
 OUR_CRDS = sorted((ROOT / "crds").glob("*.yaml"))
 RAY_CLUSTERS = "rayclusters.ray.io"
 
-_numbers = itertools.count(1)
-
 
 @dataclass(frozen=True)
 class Cluster:
@@ -42,7 +40,7 @@ class Cluster:
     @contextmanager
     def namespace(self) -> Iterator[str]:
         """A fresh one, deleted afterwards with everything in it."""
-        name = f"matrix-test-{next(_numbers)}"
+        name = f"matrix-test-{secrets.token_hex(4)}"  # others may test on the same cluster
         self.api.create_namespace(name)
         try:
             yield name

@@ -22,7 +22,7 @@ SECONDS = 300.0
 """Until something has come right. Idle machines take a fifth of it."""
 CLUSTER, MODEL = "demo", "parrot"
 SPEC: dict[str, Any] = {
-    "head": {"resources": {"cpu": "500m", "memory": "2Gi"}},
+    "head": {"resources": {"cpu": "1", "memory": "2Gi"}},
     "workerGroups": [{"name": "cpu", "replicas": 1, "resources": {"cpu": "500m", "memory": "1536Mi"}}],
 }
 MATRIX = str(Path(sys.executable).with_name("matrix"))
