@@ -61,10 +61,7 @@ class Kubelet:
         their last word was that they were."""
         await self._nodes.silence(node)
         for pod in self._on(node):
-            conditions = [
-                entry | ({"status": "False"} if entry["type"] == "Ready" else {}) for entry in pod["status"].get("conditions", ())
-            ]
-            await self._say(pod, {"conditions": conditions})
+            await self._say(pod, pod_status.lost(pod))
 
     async def revive(self, node: str) -> None:
         """It answers again; its pods have run on."""

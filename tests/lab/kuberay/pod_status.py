@@ -72,6 +72,12 @@ def evicted(pod: Object, message: str) -> Object:
     return {"phase": "Failed", "reason": "Evicted", "message": message, "conditions": _conditions(pod, up=False, ready=False)}
 
 
+def lost(pod: Object) -> Object:
+    """What the node controller makes of the last word of a machine that went silent."""
+    change = {"status": "False", "lastTransitionTime": timestamp()}
+    return {"conditions": [entry | (change if entry["type"] == "Ready" else {}) for entry in pod["status"].get("conditions", ())]}
+
+
 def container(pod: Object, name: str) -> Object:
     """What is known of a container, of either sort."""
     statuses = (*pod["status"].get("initContainerStatuses", ()), *pod["status"].get("containerStatuses", ()))
