@@ -25,6 +25,8 @@ AGAIN_SECONDS = 2.0
 PUBLISHED_SECONDS = 10.0
 """How long the API server may take to publish the schema of a CRD that was applied a moment ago."""
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+AT_ONCE = 16
+"""Reviews on their way: with many namespaces there are thousands."""
 TOLD = 12
 """Missing rights and fields that are named; more are counted."""
 
@@ -104,8 +106,9 @@ def lacking(ours: Any, served: Any, path: str) -> Iterator[str]:
 async def allowed(api: Api, place: Place) -> None:
     """Raises NotReady that names the rights which are missing."""
     wanted = needs(place)
+    gate = asyncio.Semaphore(AT_ONCE)
     try:
-        answers = await asyncio.gather(*(_may(api, attributes) for attributes in wanted.values()))
+        answers = await asyncio.gather(*(_may(api, attributes, gate) for attributes in wanted.values()))
     except (Forbidden, Rejected) as error:  # then the first call that is refused will tell
         log.warning("whether all rights are there could not be seen: %s", error)
         return
@@ -113,9 +116,10 @@ async def allowed(api: Api, place: Place) -> None:
         raise NotReady(f"this account may not {_some(refused)}: bind it to the roles in deploy/rbac")
 
 
-async def _may(api: Api, attributes: dict[str, str]) -> bool:
+async def _may(api: Api, attributes: dict[str, str], gate: asyncio.Semaphore) -> bool:
     review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": attributes}}
-    return bool((await api.create(REVIEWS, review))["status"]["allowed"])
+    async with gate:
+        return bool((await api.create(REVIEWS, review))["status"]["allowed"])
 
 
 def _some(names: list[str]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -86,6 +88,65 @@ def test_an_api_server_that_is_killed_and_comes_back(control_plane: ControlPlane
     objects.delete("matrixclusters", "after")
     wait_for(lambda: not objects.list("matrixclusters"), "both are gone", SECONDS)
     assert operator.process.running
+
+
+def test_an_api_server_that_is_slow(control_plane: ControlPlane, operator: Operator, objects: Objects) -> None:
+    """5 s for each answer, again and again: the lease is kept or paused, and nothing is made twice."""
+    objects.create("matrixclusters", "lab", CLUSTER)
+    for _ in range(3):
+        control_plane.api_server.stop()
+        assert stays(lambda: operator.live.status_code == 200, 5)
+        control_plane.api_server.cont()
+        assert stays(lambda: operator.process.running, 1)
+    up(objects)
+    assert len(objects.list("rayclusters")) == 1
+    assert len(objects.list("pods")) == 2
+    assert "Traceback" not in operator.log
+
+
+def test_an_api_server_that_answers_with_errors(control_plane: ControlPlane, operator: Operator, objects: Objects) -> None:
+    """Its own store is gone for 20 s: every call ends in 500, 503 or a time-out. Watches and lease come back by themselves."""
+    objects.create("matrixclusters", "lab", CLUSTER)
+    up(objects)
+    control_plane.etcd.kill()
+    assert stays(lambda: operator.live.status_code == 200, 20)
+    control_plane.etcd.start()
+    control_plane.ready()
+    wait_for(lambda: _created(objects, "second"), "the API server takes objects again", 60)
+    up(objects, "second")
+    up(objects)
+    assert operator.process.running
+    assert "Traceback" not in operator.log
+
+
+def _created(objects: Objects, name: str) -> bool:
+    try:
+        objects.create("matrixclusters", name, CLUSTER)
+    except LabError:
+        return False
+    return True
+
+
+def test_somebody_who_edits_it_all_the_time(operator: Operator, objects: Objects) -> None:
+    """Each of our writes meets another version (409): it comes up all the same, and what was edited stays."""
+    over = threading.Event()
+
+    def edit() -> None:
+        for number in itertools.count():
+            if over.wait(0.02):
+                return
+            objects.merge("matrixclusters", "lab", {"metadata": {"annotations": {"edited": str(number)}}})
+
+    objects.create("matrixclusters", "lab", CLUSTER)
+    thread = threading.Thread(target=edit)
+    thread.start()
+    try:
+        up(objects)
+    finally:
+        over.set()
+        thread.join()
+    assert objects.get("matrixclusters", "lab")["metadata"]["annotations"]["edited"]
+    assert operator.metric('matrix_reconcile_total{kind="MatrixCluster",result="conflict"}') > 0
 
 
 def test_a_namespace_that_is_deleted_with_everything_in_it(
