@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from matrix_crds.cluster import AllocationKind
+from matrix_crds.cluster import Allocation, AllocationKind, MatrixCluster
 from matrix_crds.constants import API_VERSION
 from matrix_crds.keys import ObjectKey
 from matrix_operator.backends.choice import BackendChoice, Backends
@@ -32,6 +32,18 @@ def _condition(status: dict[str, Any], type_: str) -> dict[str, Any]:
     return next((dict(item) for item in status.get("conditions", ()) if item["type"] == type_), {})
 
 
+class Telling(FakeBackend):
+    """Says when it was asked to make something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+
+    async def ensure(self, cluster: MatrixCluster, desired: Allocation) -> None:
+        await super().ensure(cluster, desired)
+        self.asked.set()
+
+
 async def _telling(store: SqliteStore, read: asyncio.Event) -> AsyncIterator[Change]:
     """The store's own watch; says when everything has been told."""
     async for change in store.watch("MatrixCluster", "ModelDeployment"):
@@ -44,7 +56,7 @@ def test_a_standby_is_warm_and_acts_only_when_it_leads(tmp_path: Path) -> None:
     async def scenario() -> None:
         store = await SqliteStore.open(tmp_path / "matrix.db")
         await store.apply({"apiVersion": API_VERSION, "kind": "MatrixCluster", "metadata": {"name": "lab"}, "spec": {}})
-        backend = FakeBackend()
+        backend = Telling()
         choices = {"local": BackendChoice("Local", AllocationKind.LOCAL_PROCESSES, backend)}
         leads, stop, read = asyncio.Event(), asyncio.Event(), asyncio.Event()
         metrics = OperatorMetrics()
@@ -58,7 +70,7 @@ def test_a_standby_is_warm_and_acts_only_when_it_leads(tmp_path: Path) -> None:
         assert (await store.get(LAB)).resource_version == before
         assert (engine.stalled, engine.longest) == (0.0, 0.0), "what waits for the lead is not stuck"
         leads.set()
-        await until_written(store, "HeadReady")
+        await backend.asked.wait()
         assert backend.calls[0] == "ensure lab"
         stop.set()
         await running
