@@ -91,9 +91,10 @@ class Client:
     ) -> Object:
         headers = {"Content-Type": content_type}
         async with self._http.request(method, path, params=params, json=body, headers=headers) as answer:
-            found: Object = json.loads(await answer.read())
-        if answer.status >= 400:
-            raise Refused(answer.status, str(found.get("message")))
+            content = await answer.read()
+        found = _decoded(content)
+        if answer.status >= 400 or found is None:
+            raise Refused(answer.status, str(found.get("message") if found else content[:200]))
         return found
 
 
@@ -104,3 +105,12 @@ def key_of(found: Object) -> Key:
 def in_namespace(prefix: str, kind: str, key: Key) -> str:
     """The path of one object; `prefix` is that of its API group. With an empty name: that of the list."""
     return f"{prefix}/namespaces/{key[0]}/{kind}" + (f"/{key[1]}" if key[1] else "")
+
+
+def _decoded(content: bytes) -> Object | None:
+    """None for what is no object: an API server that is about to end answers with text."""
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None

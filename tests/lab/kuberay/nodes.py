@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime
 
-from tests.lab.kuberay.client import Client, Object, Refused
+from tests.lab.kuberay.client import UNREACHABLE, Client, Object, Refused
 from tests.lab.kuberay.status import timestamp
 
 NODES = "/api/v1/nodes"
@@ -39,8 +40,9 @@ class Nodes:
     async def keep_alive(self) -> None:
         """Until cancelled."""
         while True:
-            for name in set(self.names) - self.silent:
-                await self._client.merge(f"{LEASES}/{name}", {"spec": _lease(name)})
+            with contextlib.suppress(Refused, *UNREACHABLE):  # the next beat is soon enough
+                for name in set(self.names) - self.silent:
+                    await self._client.merge(f"{LEASES}/{name}", {"spec": _lease(name)})
             await asyncio.sleep(_BEAT_SECONDS)
 
     async def silence(self, name: str) -> None:
@@ -55,10 +57,11 @@ class Nodes:
         await self._client.merge(f"{NODES}/{name}/status", {"status": self._status()})
 
     async def remove(self) -> None:
-        """All of them, with their leases."""
-        for name in self.names:
-            await self._client.delete(f"{NODES}/{name}")
-            await self._client.delete(f"{LEASES}/{name}")
+        """All of them, with their leases; without an API server there is nothing to remove."""
+        with contextlib.suppress(*UNREACHABLE):
+            for name in self.names:
+                await self._client.delete(f"{NODES}/{name}")
+                await self._client.delete(f"{LEASES}/{name}")
 
     async def _ensure(self, path: str, manifest: Object) -> None:
         try:

@@ -42,7 +42,7 @@ class StandIn:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[StandIn]:
-        """Its Node objects are removed at the end; pods stay as they are."""
+        """Its Node objects are removed at the end; pods stay as they are. Raises what has ended it before."""
         try:
             await self.nodes.register()
             task = asyncio.create_task(self._run())
@@ -52,6 +52,8 @@ class StandIn:
             finally:
                 task.cancel()
                 await asyncio.wait([task])
+            if not task.cancelled():
+                await task
         finally:
             await self.nodes.remove()
             await self._client.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.e2e.kubernetes.kuberay.ray_clusters import RayClusters, names
+from tests.lab.control_plane import ControlPlane
 from tests.lab.kuberay.client import Object
 from tests.lab.kuberay.faults import OUT_OF_MEMORY, Ended
 from tests.lab.kuberay.standin import InThread
@@ -122,6 +123,16 @@ def test_the_autoscaler_writes_as_another(rays: RayClusters, knobs: InThread) ->
     assert "python-requests" in {entry["manager"] for entry in rays.get("c")["metadata"]["managedFields"]}
     rays.scale("c", 0)  # with the autoscaler only it says who goes
     rays.stays(lambda: len(rays.pods("c", "worker")) == 1, "no worker goes that is not named")
+
+
+def test_it_outlives_the_api_server(rays: RayClusters, knobs: InThread, control_plane: ControlPlane) -> None:
+    rays.make("c", rays.group(1))
+    rays.ready("c", 1)
+    control_plane.api_server.kill()
+    control_plane.api_server.start()
+    control_plane.ready()
+    rays.scale("c", 2)
+    rays.ready("c", 2)
 
 
 def _running(pods: list[Object]) -> list[Object]:
