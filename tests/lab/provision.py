@@ -39,13 +39,14 @@ class Cluster:
 
     @contextmanager
     def namespace(self) -> Iterator[str]:
-        """A fresh one, deleted afterwards with everything in it."""
+        """A fresh one, deleted afterwards with everything in it, if it is still there."""
         name = f"matrix-test-{secrets.token_hex(4)}"  # others may test on the same cluster
         self.api.create_namespace(name)
         try:
             yield name
         finally:
-            self.api.abandon_namespace(name)
+            if self.api.exists(f"/api/v1/namespaces/{name}"):
+                self.api.abandon_namespace(name)
 
 
 class Provisioner(Protocol):

@@ -9,6 +9,7 @@ from tests.lab.errors import LabError
 
 _ROOT = Path("/sys/fs/cgroup")
 _NAME = "kubepods"
+_SHARES = "10240"
 
 
 def remove() -> None:
@@ -16,6 +17,14 @@ def remove() -> None:
     for top in _tops():
         for directory, _, _ in os.walk(top, topdown=False):
             Path(directory).rmdir()
+
+
+def favour() -> None:
+    """Gives pods as much time as ten busy processes get that are in no group: with version 1 they would have as much as two, whatever their
+    number, and Ray does not come up in a tenth of its CPU (its own 30 s for that can't be set)."""
+    shares = _ROOT / "cpu" / _NAME / "cpu.shares"
+    if shares.exists():
+        shares.write_text(_SHARES)
 
 
 def require_none() -> None:

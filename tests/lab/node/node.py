@@ -12,7 +12,7 @@ from tests.lab import build, oci
 from tests.lab.api import Api, wait_for
 from tests.lab.control_plane import ControlPlane
 from tests.lab.errors import LabError
-from tests.lab.node import addresses, settings
+from tests.lab.node import addresses, cgroups, settings
 from tests.lab.node.space import Space
 from tests.lab.processes import Process, end_all
 
@@ -137,6 +137,7 @@ class Node:
         self.proxy = self._run("kube-proxy", str(programs / "kube-proxy"), "--config=proxy.json")
         self.dns = self._run("coredns", str(dns / "coredns"), "-conf", "Corefile")
         wait_for(self._all_work, "the node is ready", _SECONDS)
+        cgroups.favour()
 
     def _containerd_answers(self) -> bool:
         self.containerd.require_running()

@@ -26,7 +26,8 @@ def world(pods_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> It
     if not pods_cluster.kuberay:
         pytest.skip("there is no KubeRay on this cluster")
     with pods_cluster.namespace() as namespace:
-        world = World(pods_cluster, namespace, operator(pods_cluster, namespace, tmp_path_factory.mktemp("operator")))
+        process = operator(pods_cluster, namespace, tmp_path_factory.mktemp("operator"), namespace)
+        world = World(pods_cluster, namespace, process)
         world.operator.start()
         try:
             world.create()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from matrix_client import Matrix
-from tests.e2e.kubernetes.node.world import CLUSTER, MODEL, SECONDS, World
+from tests.e2e.kubernetes.node.world import CLUSTER, MODEL, SECONDS, World, operator
+from tests.lab.processes import end_all
 from tests.lab.provision import Cluster
 
 pytestmark = pytest.mark.timeout(2 * SECONDS)
@@ -108,6 +110,20 @@ def test_a_cluster_that_can_not_come_up_says_why(world: World) -> None:
     why("nowhere", "Insufficient cpu")
     world.create("unpullable", "unpullable", backend={"kubernetes": {"image": UNPULLABLE}})
     why("unpullable", "can't be pulled")
+
+
+def test_a_namespace_is_deleted_with_all_that_runs_in_it(world: World, tmp_path: Path) -> None:
+    api = world.cluster.api
+    with world.cluster.namespace() as namespace:
+        other = World(world.cluster, namespace, operator(world.cluster, namespace, tmp_path, lease_namespace=world.namespace))
+        other.operator.start()
+        try:
+            other.create()
+            other.wait(lambda: any(pod["status"].get("phase") == "Running" for pod in other.pods("head")), "its head runs")
+            api.delete(f"/api/v1/namespaces/{namespace}")
+            other.wait(lambda: not api.exists(f"/api/v1/namespaces/{namespace}"), "the namespace is gone")
+        finally:
+            end_all([other.operator])
 
 
 def test_deleted_it_leaves_nothing_and_comes_again(world: World) -> None:

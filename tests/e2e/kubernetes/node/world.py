@@ -28,9 +28,10 @@ SPEC: dict[str, Any] = {
 MATRIX = str(Path(sys.executable).with_name("matrix"))
 
 
-def operator(cluster: Cluster, namespace: str, directory: Path) -> Process:
+def operator(cluster: Cluster, namespace: str, directory: Path, lease_namespace: str) -> Process:
     """`matrix operator run` for that namespace, as a process outside of the cluster; not started yet."""
-    where = ("--kubeconfig", str(cluster.kubeconfig), "--namespace", namespace, "--lease-namespace", namespace)
+    lease = ("--lease-name", f"operator-of-{namespace}", "--lease-namespace", lease_namespace)
+    where = ("--kubeconfig", str(cluster.kubeconfig), "--namespace", namespace, *lease)
     ports = ("--health-port", "0", "--metrics-port", "0")
     argv = [MATRIX, "operator", "run", *where, *ports, "--image", cluster.image, "--drain-seconds", "10"]
     return Process("operator", argv, directory, directory / "operator.log")
