@@ -17,7 +17,7 @@ from tests.lab.kuberay.standin import StandIn, in_thread
 def main(kubeconfig: Path) -> None:
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
-    with in_thread(lambda: StandIn(kubeconfig)) as standin, ray_of(standin) as ray:
+    with in_thread(StandIn(kubeconfig)) as standin, ray_of(standin) as ray:
         print(ray.url, flush=True)
         ended.wait()
 

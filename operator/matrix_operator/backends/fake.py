@@ -58,6 +58,9 @@ class FakeBackend:
     async def pulse(self, cluster: MatrixCluster) -> Hashable:
         return self.blind, self.phase, cluster.metadata.uid in self.running
 
+    def allocation_name(self, cluster: MatrixCluster) -> str:
+        return f"{cluster.metadata.name}-{cluster.metadata.uid[:8]}"
+
     def template_hash(self, cluster: MatrixCluster) -> str:
         head = json.dumps(cluster.spec.head.to_wire(), sort_keys=True)
         return hashlib.sha256(head.encode()).hexdigest()[:8]

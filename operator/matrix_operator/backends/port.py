@@ -128,6 +128,10 @@ class ClusterBackend(Protocol):
         what it does not feel is found at the next look."""
         ...
 
+    def allocation_name(self, cluster: MatrixCluster) -> str:
+        """What carries the cluster is found by that name: status.allocation tells it."""
+        ...
+
     def template_hash(self, cluster: MatrixCluster) -> str:
         """A hash of what can't change without making nodes anew."""
         ...

@@ -46,6 +46,7 @@ def configure_logging() -> None:
     for noisy in ("httpx2", "httpcore2"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     logging.getLogger("kopf").setLevel(logging.WARNING)
+    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)  # warns that it hears no signals in its thread
     for handler in logging.getLogger().handlers:
         handler.addFilter(Seldom())
 

@@ -59,7 +59,7 @@ def _decide_allocation(view: ClusterView, kind: AllocationKind, now: datetime) -
 def _allocation(view: ClusterView, kind: AllocationKind, attempt: int, now: datetime) -> Allocation:
     return Allocation(
         kind=kind,
-        name=f"{view.cluster.metadata.name}-{view.cluster.metadata.uid[:8]}",
+        name=view.allocation_name,
         attempt=attempt,
         template_hash=view.template_hash,
         restarted_at=view.cluster.spec.upgrade_policy.restarted_at,

@@ -114,6 +114,7 @@ class ClusterReconciler:
         view = ClusterView(
             cluster=cluster,
             backend=look,
+            allocation_name=backend.allocation_name(cluster),
             template_hash=backend.template_hash(cluster),
             address=address,
             layout=layout,

@@ -31,6 +31,7 @@ class ClusterView:
 
     cluster: MatrixCluster
     backend: Look[Observation]
+    allocation_name: str = ""
     template_hash: str = ""
     address: RayAddress | None = None
     layout: RuntimeLayout | None = None

@@ -102,6 +102,9 @@ class KubeRayBackend:
         watched = self._of(cluster)
         return watched.complete, watched.kuberay_missing, fingerprint(watched.sight(cluster)), len(watched.services(cluster))
 
+    def allocation_name(self, cluster: MatrixCluster) -> str:
+        return ray_cluster_name(cluster)
+
     def template_hash(self, cluster: MatrixCluster) -> str:
         return template_hash(cluster.spec)
 

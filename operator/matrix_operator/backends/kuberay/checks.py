@@ -8,6 +8,7 @@ from matrix_crds.cluster import MatrixCluster, MatrixClusterSpec, PersistentVolu
 from matrix_crds.constants import RAY_VERSION
 from matrix_crds.reasons import ClusterReason
 from matrix_operator.backends.kuberay.names import HEAD_GROUP, UID_LABEL, Object, is_ours
+from matrix_operator.backends.kuberay.reading import label
 from matrix_operator.backends.kuberay.settings import KubeRaySettings
 from matrix_operator.backends.kuberay.template import kubernetes_of
 from matrix_operator.backends.kuberay.volumes import sub_path
@@ -17,16 +18,16 @@ OLDEST_RAY = (2, 52, 0)
 """KubeRay refuses token authentication for what is older (ValidateRayClusterSpec)."""
 
 
-def check_name(cluster: MatrixCluster, live: Object | None) -> None:
-    """Raises BackendRefusal if the RayCluster of our name is somebody else's."""
-    if live is None or is_ours(live, cluster):
+def check_name(cluster: MatrixCluster, found: Object | None, kind: str = "RayCluster") -> None:
+    """Raises BackendRefusal if what has our name is somebody else's."""
+    if found is None or is_ours(found, cluster):
         return
-    name, namespace = cluster.metadata.name, cluster.metadata.namespace
-    owner = (live["metadata"].get("labels") or {}).get(UID_LABEL)
+    name, namespace = found["metadata"]["name"], cluster.metadata.namespace
+    owner = label(found, UID_LABEL)
     whose = f"belongs to a former MatrixCluster (uid {owner})" if owner else "was not made by this operator"
     message = (
-        f"the RayCluster {name} in namespace {namespace} {whose}; "
-        f"delete it (kubectl delete raycluster {name} -n {namespace}), or give this MatrixCluster another name"
+        f"the {kind} {name} in namespace {namespace} {whose}; "
+        f"delete it (kubectl delete {kind.lower()} {name} -n {namespace}), or give this MatrixCluster another name"
     )
     raise BackendRefusal(ClusterReason.NAME_TAKEN, message)
 

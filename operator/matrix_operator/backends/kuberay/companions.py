@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from matrix_crds.cluster import MatrixCluster
-from matrix_crds.reasons import ClusterReason
+from matrix_operator.backends.kuberay.checks import check_name
 from matrix_operator.backends.kuberay.names import Object, is_ours, owner_references, ray_cluster_name
 from matrix_operator.backends.kuberay.paths import collection, one
 from matrix_operator.backends.kuberay.reading import items
 from matrix_operator.backends.kuberay.removal import companions, still_owned
-from matrix_operator.backends.port import BackendRefusal
 from matrix_store.errors import Conflict, NotFound
 from matrix_store.kubernetes.api import Api
 from matrix_store.kubernetes.faults import AlreadyThere, KindUnknown
@@ -16,17 +15,11 @@ from matrix_store.kubernetes.faults import AlreadyThere, KindUnknown
 
 async def create(api: Api, cluster: MatrixCluster, wanted: Object) -> bool:
     """Whether it was made; False if it is there already and ours. Raises BackendRefusal if it is somebody else's, StoreError."""
-    kind, name, namespace = wanted["kind"], wanted["metadata"]["name"], cluster.metadata.namespace
+    kind, name = wanted["kind"], wanted["metadata"]["name"]
     try:
-        await api.create(collection(kind, namespace), wanted)
+        await api.create(collection(kind, cluster.metadata.namespace), wanted)
     except AlreadyThere:
-        found = await find(api, cluster, kind, name)
-        if found is not None and not is_ours(found, cluster):
-            message = (
-                f"the {kind} {name} in namespace {namespace} was not made for this cluster; "
-                f"delete it (kubectl delete {kind.lower()} {name} -n {namespace}), or give this MatrixCluster another name"
-            )
-            raise BackendRefusal(ClusterReason.NAME_TAKEN, message) from None
+        check_name(cluster, await find(api, cluster, kind, name), kind)
         return False
     return True
 

@@ -61,6 +61,9 @@ class LocalBackend:
     async def pulse(self, cluster: MatrixCluster) -> Hashable:
         return await asyncio.to_thread(self._pulse, cluster.metadata.uid)
 
+    def allocation_name(self, cluster: MatrixCluster) -> str:
+        return f"{cluster.metadata.name}-{cluster.metadata.uid[:8]}"
+
     def template_hash(self, cluster: MatrixCluster) -> str:
         return hash_of(render_template(cluster.spec))
 

@@ -1,110 +1,17 @@
-"""The engine with the KubeRay backend, on a real API server with a stand-in for KubeRay: from a manifest to Ready, and what befalls it."""
+"""The life of a cluster on Kubernetes, from a manifest to Ready and back to nothing, and what its user changes on the way."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
-
-from matrix_crds.cluster import AllocationKind
-from matrix_crds.keys import ObjectKey
-from matrix_operator.backends.choice import BackendChoice, Backends
-from matrix_operator.backends.kuberay.backend import KubeRayBackend
-from matrix_operator.backends.kuberay.paths import one
-from matrix_operator.engines.loop import Engine
-from matrix_operator.metrics import ControllerMetrics
-from matrix_store.errors import NotFound
-from matrix_store.kubernetes.api import Api
-from matrix_store.kubernetes.connection import connect
-from matrix_store.kubernetes.store import KubernetesStore
-from tests.e2e.kubernetes.kuberay.backend_world import SETTINGS, eventually
-from tests.e2e.kubernetes.kuberay.fake_reach import FakeReach, ray_of
-from tests.fakes.ray_server import FakeRay
+from matrix_operator.backends.kuberay.paths import collection, one
+from tests.e2e.kubernetes.kuberay.backend_world import eventually
+from tests.e2e.kubernetes.kuberay.engine_world import World, run
 from tests.lab.control_plane import ControlPlane
 from tests.lab.kuberay.standin import InThread
-
-SECONDS = 60.0
-API_VERSION = "matrix.dev/v1alpha1"
-
-
-@dataclass(frozen=True)
-class World:
-    store: KubernetesStore
-    api: Api
-    namespace: str
-    ray: FakeRay
-
-    async def apply(self, kind: str, name: str, spec: dict[str, Any]) -> ObjectKey:
-        metadata = {"name": name, "namespace": self.namespace}
-        stored, _ = await self.store.apply({"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": spec})
-        return stored.key
-
-    async def until(self, key: ObjectKey, type_: str = "Ready", status: str = "True", reason: str = "", says: str = "") -> dict[str, Any]:
-        """The condition, once it is so."""
-
-        async def look() -> dict[str, Any] | None:
-            conditions = ((await self.store.get(key)).raw.get("status") or {}).get("conditions") or ()
-            found = next((item for item in conditions if item["type"] == type_), {})
-            right = found.get("status") == status and reason in ("", found.get("reason")) and says in found.get("message", "")
-            return dict(found) if right else None
-
-        try:
-            return await eventually(look)
-        except TimeoutError:
-            raise AssertionError((await self.store.get(key)).raw.get("status")) from None
-
-    async def gone(self, key: ObjectKey) -> None:
-        async def look() -> bool:
-            try:
-                await self.store.get(key)
-            except NotFound:
-                return True
-            return False
-
-        await eventually(look)
-
-    async def pods(self) -> list[str]:
-        items, _ = await self.api.list_all(f"/api/v1/namespaces/{self.namespace}/pods")
-        return sorted(item["metadata"]["name"] for item in items)
-
-
-@asynccontextmanager
-async def world(plane: ControlPlane, namespace: str, ray: FakeRay) -> AsyncIterator[World]:
-    api = Api(connect(kubeconfig=plane.kubeconfig))
-    store = KubernetesStore.open(kubeconfig=plane.kubeconfig, namespace=namespace)
-    backend = KubeRayBackend(api, SETTINGS, FakeReach(ray.url), [namespace])
-    backends = Backends("kopf", "kubernetes", {"kubernetes": BackendChoice("Kubernetes", AllocationKind.RAY_CLUSTER, backend)})
-    stop = asyncio.Event()
-    engine = Engine(store, backends, ControllerMetrics(), keep_running=True)
-    tasks = [asyncio.create_task(backend.run()), asyncio.create_task(engine.run(stop))]
-    try:
-        yield World(store, api, namespace, ray)
-        assert not any(task.done() for task in tasks)
-    finally:
-        stop.set()
-        tasks[0].cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await store.close()
-        await api.close()
-
-
-def run(plane: ControlPlane, namespace: str, kuberay: InThread, body: Callable[[World], Awaitable[None]]) -> None:
-    async def main(ray: FakeRay) -> None:
-        async with asyncio.timeout(SECONDS), world(plane, namespace, ray) as there:
-            await body(there)
-
-    with ray_of(kuberay) as ray:
-        asyncio.run(main(ray))
 
 
 def test_from_a_manifest_to_ready_and_back_to_nothing(control_plane: ControlPlane, namespace: str, kuberay: InThread) -> None:
     async def body(there: World) -> None:
-        cluster = await there.apply("MatrixCluster", "lab", {"workerGroups": [{"name": "cpu", "replicas": 2}]})
-        model = await there.apply(
-            "ModelDeployment", "m", {"clusterRef": {"name": "lab"}, "engine": {"dummy": {}}, "model": {"source": "file:///models/m"}}
-        )
+        cluster, model = await there.cluster(2), await there.model()
         await there.until(cluster)
         await there.until(model)
         assert len(await there.pods()) == 3
@@ -112,20 +19,103 @@ def test_from_a_manifest_to_ready_and_back_to_nothing(control_plane: ControlPlan
         await there.store.delete(cluster)
         await there.gone(cluster)
         assert await there.pods() == []
-        assert await there.store.list("ModelDeployment", there.namespace) == []
+        for kind in ("Secret", "Service"):
+            assert (await there.api.list_all(collection(kind, namespace), labelSelector="matrix.dev/uid"))[0] == []
 
     run(control_plane, namespace, kuberay, body)
 
 
-def test_a_ray_cluster_that_was_deleted_behind_its_back_comes_again(control_plane: ControlPlane, namespace: str, kuberay: InThread) -> None:
+def test_shrinking_ends_the_workers_on_which_nothing_runs(control_plane: ControlPlane, namespace: str, kuberay: InThread) -> None:
     async def body(there: World) -> None:
-        cluster = await there.apply("MatrixCluster", "lab", {"workerGroups": [{"name": "cpu", "replicas": 1}]})
+        cluster = await there.cluster(3)
+        await there.until(cluster)
+        pods = [await there.api.get(one("Pod", namespace, name)) for name in await there.pods("worker")]
+        oldest = min(pods, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
+        busy = next(pod for pod in pods if pod is not oldest)  # it would not stay for its age
+        there.ray.busy.add(busy["status"]["podIP"])
+        await there.cluster(1)
+
+        async def shrunk() -> bool:
+            return await there.pods("worker") == [busy["metadata"]["name"]]
+
+        await eventually(shrunk)
+        await there.until(cluster)
+
+        async def cleared() -> bool:
+            strategy = (await there.ray_cluster())["spec"]["workerGroupSpecs"][0].get("scaleStrategy") or {}
+            return not strategy.get("workersToDelete")
+
+        await eventually(cleared)
+
+    run(control_plane, namespace, kuberay, body)
+
+
+def test_what_the_autoscaler_decided_outlives_our_writes(control_plane: ControlPlane, namespace: str, kuberay: InThread) -> None:
+    async def body(there: World) -> None:
+        groups = [{"name": "auto", "autoscale": {"min": 0, "max": 9}}, {"name": "fixed", "replicas": 1}]
+        cluster = await there.apply("MatrixCluster", "lab", {"workerGroups": groups})
+        await there.until(cluster)
+        await there.do(lambda standin: standin.autoscale((namespace, "lab"), 0, 7, []))
+        await there.until(cluster, "WorkersReady", says="8/8")
+        groups[1]["replicas"] = 2
+        groups[0]["autoscale"] = {"min": 0, "max": 8}
+        await there.apply("MatrixCluster", "lab", {"workerGroups": groups})
+        await there.until(cluster, "WorkersReady", says="9/9")
+        auto = (await there.ray_cluster())["spec"]["workerGroupSpecs"][0]
+        assert (auto["replicas"], auto["maxReplicas"]) == (7, 8)
+
+    run(control_plane, namespace, kuberay, body)
+
+
+def test_a_suspended_cluster_has_no_pods_and_comes_back(control_plane: ControlPlane, namespace: str, kuberay: InThread) -> None:
+    async def body(there: World) -> None:
+        cluster = await there.cluster(1)
+        await there.until(cluster)
+        await there.cluster(1, suspend=True)
+        await there.until(cluster, status="False", reason="Suspended")
+
+        async def ended() -> bool:
+            return await there.pods() == []
+
+        await eventually(ended)
+        await there.cluster(1)
+        await there.until(cluster)
+
+    run(control_plane, namespace, kuberay, body)
+
+
+def test_a_change_of_the_nodes_is_held_back_until_it_is_wanted(control_plane: ControlPlane, namespace: str, kuberay: InThread) -> None:
+    async def body(there: World) -> None:
+        cluster = await there.cluster(1)
         await there.until(cluster)
         before = await there.pods()
-        await there.api.delete(one("RayCluster", there.namespace, "lab"), {})
-        await there.until(cluster, status="False")
+        larger = {"resources": {"cpu": 2, "memory": "2Gi"}}
+        await there.cluster(1, head=larger)
+        await there.until(cluster, "UpToDate", "False", "TemplateChanged")
+        assert await there.pods() == before
+        await there.cluster(1, head=larger, upgradePolicy={"type": "Recreate"})
+        await there.until(cluster, "UpToDate")
         await there.until(cluster)
-        assert len(await there.pods()) == 2
         assert not set(before) & set(await there.pods())
+
+    run(control_plane, namespace, kuberay, body)
+
+
+def test_an_orphan_runs_on_without_its_object(control_plane: ControlPlane, namespace: str, kuberay: InThread) -> None:
+    async def body(there: World) -> None:
+        cluster = await there.cluster(1, deletionPolicy="Orphan")
+        await there.until(cluster)
+        before = await there.pods()
+        await there.store.delete(cluster)
+        await there.gone(cluster)
+        assert (await there.ray_cluster())["metadata"].get("ownerReferences") is None
+        assert await there.pods() == before
+        again = await there.cluster(1)  # one of the same name does not take it over
+        await there.until(again, status="False", reason="NameTaken", says="kubectl delete raycluster lab")
+        for kind, name in (("RayCluster", "lab"), ("Secret", "lab-ray-token"), ("Secret", "lab-client-token")):
+            await there.api.delete(one(kind, namespace, name), {})
+        for name in ("lab-gateway", "lab-directory"):
+            await there.api.delete(one("Service", namespace, name), {})
+        await there.until(again)
 
     run(control_plane, namespace, kuberay, body)

@@ -1,0 +1,200 @@
+"""What befalls a cluster on Kubernetes: each fault has its reason in words, and heals when its cause is gone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from matrix_operator.backends.kuberay.paths import collection, one
+from tests.e2e.kubernetes.kuberay.backend_world import SETTINGS, eventually
+from tests.e2e.kubernetes.kuberay.engine_world import World, run
+from tests.lab.control_plane import ControlPlane
+from tests.lab.kuberay.faults import OUT_OF_MEMORY, Ended
+from tests.lab.kuberay.standin import InThread
+
+
+def test_a_ray_cluster_that_was_deleted_behind_its_back_comes_again(control_plane: ControlPlane, namespace: str, kuberay: InThread) -> None:
+    async def body(there: World) -> None:
+        cluster = await there.cluster(1)
+        await there.until(cluster)
+        before = await there.pods()
+        await there.api.delete(one("RayCluster", namespace, "lab"), {})
+        await there.until(cluster, status="False")
+        await there.until(cluster)
+        assert len(await there.pods()) == 2
+        assert not set(before) & set(await there.pods())
+
+    run(control_plane, namespace, kuberay, body)
+
+
+def test_a_head_that_was_deleted(control_plane: ControlPlane, namespace: str, kuberay: InThread) -> None:
+    async def body(there: World) -> None:
+        cluster, model = await there.cluster(1), await there.model()
+        await there.until(cluster)
+        await there.until(model)
+        kuberay.set(kuberay.standin.pace, readying=2.0)
+        [head] = await there.pods("head")
+        await there.delete_pod(head)
+        await there.until(cluster, status="False", reason="Recovering")
+        kuberay.set(kuberay.standin.pace, readying=0.0)
+        # Its worker looks well, and is not: it ends by itself, since the head that it knows is gone.
+        [worker] = await there.pods("worker")
+        await there.until(cluster, status="False", says="it still holds to a former head")
+        await there.do(lambda standin: standin.end_container((namespace, worker), Ended()))
+        await there.until(cluster)
+        await there.until(model)
+        assert await there.pods("head") != [head]
+
+    run(control_plane, namespace, kuberay, body)
+
+
+def test_a_machine_that_goes_silent_and_comes_back(control_plane: ControlPlane, namespace: str, kuberay: InThread) -> None:
+    async def body(there: World) -> None:
+        cluster = await there.cluster(1)
+        await there.until(cluster)
+        [worker] = await there.pods("worker")
+        machine = (await there.api.get(one("Pod", namespace, worker)))["spec"]["nodeName"]
+        await there.do(lambda standin: standin.kubelet.silence(machine))
+        try:
+            await there.until(cluster, status="False", says=f"its machine {machine} does not answer")
+            assert await there.pods("worker") == [worker]  # unknown is not gone
+        finally:
+            await there.do(lambda standin: standin.kubelet.revive(machine))
+        await there.until(cluster)
+
+    run(control_plane, namespace, kuberay, body)
+
+
+def test_a_token_that_is_missing_is_made_again(control_plane: ControlPlane, namespace: str, kuberay: InThread) -> None:
+    async def body(there: World) -> None:
+        cluster = await there.cluster()
+        await there.until(cluster)
+        [head] = await there.pods("head")
+        await there.api.delete(one("Secret", namespace, "lab-ray-token"), {})
+        await there.delete_pod(head)
+        await there.until(cluster, status="False")
+        await there.until(cluster)
+        assert (await there.api.get(one("Secret", namespace, "lab-ray-token")))["data"]["auth_token"]
+
+    run(control_plane, namespace, kuberay, body)
+
+
+def test_an_image_that_can_not_be_pulled(control_plane: ControlPlane, namespace: str, kuberay: InThread) -> None:
+    async def body(there: World) -> None:
+        missing = kuberay.standin.ailments.missing_images
+        missing.add(SETTINGS.image)
+        try:
+            cluster = await there.cluster()
+            await there.until(cluster, status="False", reason="ImagePullFailed", says=SETTINGS.image)
+        finally:
+            missing.clear()
+        await there.until(cluster)
+
+    run(control_plane, namespace, kuberay, body)
+
+
+def test_a_quota_that_is_too_small(control_plane: ControlPlane, namespace: str, kuberay: InThread) -> None:
+    async def body(there: World) -> None:
+        quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small"}, "spec": {"hard": {"pods": "1"}}}
+        path = f"/api/v1/namespaces/{namespace}/resourcequotas"
+        await there.api.create(path, quota)
+
+        async def counted() -> bool:
+            return bool((await there.api.get(f"{path}/small")).get("status"))
+
+        await eventually(counted)
+        cluster = await there.cluster(1)
+        await there.until(cluster, status="False", says="exceeded quota: small")
+        await there.api.delete(f"{path}/small", {})
+        await there.until(cluster)
+
+    run(control_plane, namespace, kuberay, body)
+
+
+def test_workers_that_are_evicted_or_run_out_of_memory(control_plane: ControlPlane, namespace: str, kuberay: InThread) -> None:
+    async def body(there: World) -> None:
+        cluster = await there.cluster(1)
+        await there.until(cluster)
+        [worker] = await there.pods("worker")
+        kuberay.set(kuberay.standin.pace, readying=2.0)
+        await there.do(lambda standin: standin.evict((namespace, worker)))
+        await there.until(cluster, status="False")
+        kuberay.set(kuberay.standin.pace, readying=0.0)
+        await there.until(cluster)
+        [another] = await there.pods("worker")
+        assert another != worker
+        kuberay.set(kuberay.standin.pace, restarting=2.0)
+        await there.do(lambda standin: standin.end_container((namespace, another), OUT_OF_MEMORY))
+        await there.until(cluster, status="False", says="OOMKilled")
+        kuberay.set(kuberay.standin.pace, restarting=0.0)
+        await there.until(cluster)
+        assert await there.pods("worker") == [another]
+
+    run(control_plane, namespace, kuberay, body)
+
+
+def test_a_kuberay_that_does_nothing_is_named(control_plane: ControlPlane, namespace: str, kuberay: InThread) -> None:
+    """It may be down for minutes: what runs goes on, what is new waits and says for what."""
+
+    async def body(there: World) -> None:
+        kuberay.set(kuberay.standin.faults, down=True)
+        cluster = await there.cluster(1)
+        await there.until(cluster, status="False", reason="KubeRaySilent", says="KubeRay has not acted on the RayCluster")
+        kuberay.set(kuberay.standin.faults, down=False)
+        await there.until(cluster)
+
+    run(control_plane, namespace, kuberay, body, ahead=timedelta(minutes=1))
+
+
+def test_a_status_that_lies_deceives_nobody(control_plane: ControlPlane, namespace: str, kuberay: InThread) -> None:
+    async def body(there: World) -> None:
+        kuberay.set(kuberay.standin.faults, lies={"state": "ready", "readyWorkerReplicas": 2, "availableWorkerReplicas": 2})
+        kuberay.set(kuberay.standin.pace, readying=3.0)
+        cluster = await there.cluster(2)
+        await there.until(cluster, status="False", reason="Starting")
+        assert (await there.ray_cluster())["status"]["readyWorkerReplicas"] == 2
+        kuberay.set(kuberay.standin.pace, readying=0.0)
+        await there.until(cluster)
+
+    run(control_plane, namespace, kuberay, body)
+
+
+def test_a_status_that_is_not_written_any_more_holds_nothing_up(control_plane: ControlPlane, namespace: str, kuberay: InThread) -> None:
+    async def body(there: World) -> None:
+        kuberay.set(kuberay.standin.faults, status_frozen=True)
+        cluster = await there.cluster(1)
+        await there.until(cluster)
+        assert not (await there.ray_cluster()).get("status")
+
+    run(control_plane, namespace, kuberay, body)
+
+
+def test_a_name_that_is_taken_until_its_owner_lets_go_of_it(control_plane: ControlPlane, namespace: str, kuberay: InThread) -> None:
+    async def body(there: World) -> None:
+        container = {"name": "ray-head", "image": "example.org/theirs"}
+        theirs = {"headGroupSpec": {"rayStartParams": {}, "template": {"spec": {"containers": [container]}}}}
+        body = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": {"name": "lab"}, "spec": theirs}
+        await there.api.create(collection("RayCluster", namespace), body)
+        cluster = await there.cluster()
+        await there.until(cluster, status="False", reason="NameTaken", says="was not made by this operator")
+        await there.api.delete(one("RayCluster", namespace, "lab"), {})
+        await there.until(cluster)
+
+    run(control_plane, namespace, kuberay, body)
+
+
+def test_a_dashboard_that_talks_nonsense_ends_nothing(control_plane: ControlPlane, namespace: str, kuberay: InThread) -> None:
+    async def body(there: World) -> None:
+        cluster, model = await there.cluster(1), await there.model()
+        await there.until(cluster)
+        await there.until(model)
+        before = await there.pods()
+        mine = there.ray.children[f"{namespace}.lab"]
+        mine.broken = (200, '{"error": "out of order"}')
+        there.ray.broken = mine.broken
+        await there.until(cluster, status="Unknown", reason="DashboardUnreachable")
+        assert await there.pods() == before
+        there.ray.broken = mine.broken = None
+        await there.until(cluster)
+        await there.until(model)
+
+    run(control_plane, namespace, kuberay, body)
