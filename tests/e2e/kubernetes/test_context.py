@@ -31,7 +31,7 @@ class Cli:
         argv = [sys.executable, "-m", "matrix_cli", *words, *self._common]
         done = subprocess.run(argv, env=self._environ, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
         assert done.returncode == code, done.stdout + done.stderr
-        return done.stderr if code else done.stdout
+        return done.stderr or done.stdout if code else done.stdout
 
 
 @pytest.fixture
@@ -45,7 +45,8 @@ def test_a_manifest_is_applied_shown_changed_and_deleted(matrix: Cli, namespace:
     assert "unchanged" in matrix("apply", QUICKSTART)
     assert [line.split()[0] for line in matrix("get", "mxc").splitlines()] == ["NAME", "quickstart"]
     assert "Waits for:  the controller to look at it" in matrix("describe", "mxd/smollm2")
-    matrix("why", "mxd/smollm2", code=1)
+    why = matrix("why", "mxd/smollm2", code=1)
+    assert "no operator is installed" in why and "matrix operator run" in why
     assert matrix("scale", "mxd/smollm2", "--replicas", "3") == f"ModelDeployment/{namespace}/smollm2 scaled from 1 to 3\n"
     assert "-  replicas: 3\n+  replicas: 1" in matrix("apply", "--dry-run", QUICKSTART)
     assert json.loads(matrix("get", "mxd/smollm2", "-o", "json"))["spec"]["replicas"] == 3
@@ -62,8 +63,11 @@ def test_what_is_not_there_is_said_as_on_one_machine(matrix: Cli) -> None:
 
 def test_what_is_only_on_one_machine_says_so(matrix: Cli) -> None:
     assert "only in the context local" in matrix("controller", "status", code=2)
-    matrix("apply", QUICKSTART)
-    assert "only in the context local" in matrix("logs", "mxd/smollm2", code=2)
+    assert "`kubectl logs`" in matrix("logs", "controller", code=2)
+
+
+def test_waiting_for_what_nobody_works_on_ends_with_the_reason(matrix: Cli) -> None:
+    assert "nobody works on the objects: no operator is installed" in matrix("up", QUICKSTART, code=5)
 
 
 def test_a_script_sees_the_same_objects(matrix: Cli, control_plane: ControlPlane, namespace: str) -> None:
