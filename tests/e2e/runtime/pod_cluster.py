@@ -55,7 +55,11 @@ class PodCluster:
         self.home.chmod(0o755)
         self.models: list[ModelDeployment] = []
         self.workers: list[Pod] = []
-        self.head = self._pod("head", head_template(self.cluster, self.settings), "127.0.0.1")
+        try:
+            self.head = self._pod("head", head_template(self.cluster, self.settings), "127.0.0.1")
+        except BaseException:
+            self.network.remove()
+            raise
         self._http = httpx2.Client(timeout=30, trust_env=False, headers={"Authorization": f"Bearer {TOKENS[RAY_TOKEN]}"})
 
     def start(self) -> None:
@@ -64,7 +68,7 @@ class PodCluster:
         self._start(
             self.head, f"ray start --head --block {options}", head_params(self.cluster.spec.head.resources, works=False), "127.0.0.1"
         )
-        eventually(lambda: self._kept(self.head) and self._serve_answers(), 240, "Ray's Serve API answers")
+        eventually(lambda: self._kept(self.head) and self._serve_answers(), 360, "Ray's Serve API answers")
         self.put()
         eventually(self.state, 180, "mx-system answers")
 
@@ -76,7 +80,7 @@ class PodCluster:
         self.workers.append(worker)
         options = "--dashboard-agent-listen-port=52365 --metrics-export-port=8080"
         self._start(worker, f"ray start --address={head}:{GCS_PORT} --block {options}", worker_params(group), head)
-        eventually(lambda: self._kept(worker) and self.alive() > known, 240, "the worker has joined")
+        eventually(lambda: self._kept(worker) and self.alive() > known, 360, "the worker has joined")
         return worker
 
     def stop(self) -> None:
@@ -180,6 +184,5 @@ class PodCluster:
             "RAY_AUTH_TOKEN": TOKENS[RAY_TOKEN],
             "RAY_ADDRESS": f"{head}:{GCS_PORT}",
             "RAY_PORT": str(GCS_PORT),
-            "RAY_raylet_start_wait_time_s": "200",  # not KubeRay's: the machine of the tests may be busy
         }
         pod.start(f"ulimit -n 65536; {command} {written}", added)

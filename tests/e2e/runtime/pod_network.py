@@ -63,11 +63,10 @@ class PodNetwork:
 
     def remove(self) -> None:
         """Nothing is left."""
-        for name in self._places:
+        links = [f"{self._bridge}v{number + 1}" for number in range(len(self._places))]  # else they live on until the kernel has the time
+        for words in (*(("link", "del", link) for link in (*links, self._bridge)), *(("netns", "del", name) for name in self._places)):
             with contextlib.suppress(subprocess.CalledProcessError):
-                ip("netns", "del", name)
-        with contextlib.suppress(subprocess.CalledProcessError):
-            ip("link", "del", self._bridge)
+                ip(*words)
 
     def _v6(self, number: int) -> str:
         return f"fd6d:7878:{self._number:x}::{number:x}"

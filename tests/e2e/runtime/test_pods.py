@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import grpc
@@ -139,9 +142,54 @@ def test_whatever_the_uid_nothing_is_written_outside_of_the_pods_own_places(pods
     owner = pods.head.first().uids().real
     assert owner == pods.settings.run_as_user and {process.uids().real for process in pods.head.processes()} == {owner}
     assert pods.head.exec("id -un", 30).returncode != 0, "it has no name"
-    assert pods.head.exec("touch $HOME/here && test -e /var/lib/matrix/gcs/tables/CURRENT", 30).returncode == 0, "a home, and RocksDB's tables"
+    assert pods.head.exec("touch $HOME/here && test -e /var/lib/matrix/gcs/tables/CURRENT", 30).returncode == 0, (
+        "a home, and RocksDB's tables"
+    )
 
 
 def test_the_gateway_is_reached_from_within_the_pod_where_a_port_forward_arrives(pods: PodCluster) -> None:
     for host in ("127.0.0.1", "::1"):
         assert pods.head.exec(f"exec 3<>/dev/tcp/{host}/{GATEWAY_PORT}", 30).returncode == 0
+
+
+TOKENS = 60
+
+
+def streamed(url: str) -> int:
+    """How many tokens of a stream of some seconds came; -1 when its end did not."""
+    body = CHAT | {"model": "slow", "max_tokens": TOKENS, "ignore_eos": True, "stream": True}
+    with httpx2.stream("POST", f"{url}/v1/chat/completions", json=body, headers=BEARER, timeout=120, trust_env=False) as answer:
+        lines = [line for line in answer.iter_lines() if line.startswith("data: ")]
+    if not lines or lines.pop() != "data: [DONE]":
+        return -1
+    return sum(1 for line in lines if json.loads(line.removeprefix("data: "))["choices"][0]["delta"].get("content"))
+
+
+def statuses(pods: PodCluster, over: threading.Event) -> list[int]:
+    """Of short requests, one after the other."""
+    found = []
+    while not over.is_set():
+        answer = httpx2.post(f"{pods.gateway}/v1/chat/completions", json=CHAT, headers=BEARER, timeout=120, trust_env=False)
+        found.append(answer.status_code)
+    return found
+
+
+def test_a_worker_that_is_deleted_finishes_what_it_has_begun_and_its_replicas_move(pods: PodCluster) -> None:
+    """As Kubernetes ends a pod: SIGTERM to process 1, and SIGKILL when the grace period is over."""
+    pods.deploy("slow", engine={"dummy": {"tokensPerSecond": 6}})
+    leaving, over = pods.workers[0], threading.Event()
+    [slow] = pods.replicas("slow", 1)
+    staying = pods.add_worker()
+    with ThreadPoolExecutor(8) as executor:
+        short = executor.submit(statuses, pods, over)
+        streams = [executor.submit(streamed, url) for url in [pods.gateway, slow.http_url or ""] * 3]
+        eventually(lambda: pods.replicas("slow", 1)[0].load.ongoing == len(streams), 30, "all streams have begun")
+        grace = pods.settings.drain_seconds + 30
+        took = leaving.terminate(grace)
+        for name in ("m", "slow"):
+            [moved] = pods.replicas(name, 1)
+            assert urlsplit(moved.http_url or "").hostname == staying.place.address
+        over.set()
+        assert [stream.result() for stream in streams] == [TOKENS] * len(streams)
+        assert set(short.result()) == {200} and len(short.result()) > 10
+    assert took < grace, "it ended by itself"
