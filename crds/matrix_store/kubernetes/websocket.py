@@ -75,6 +75,9 @@ async def _upgrade(connection: Connection, url: str, request: httpx2.Request) ->
 
 
 def _keep_alive(connected: Any) -> None:
+    """There is no socket any more where the other side closed at once: what it sent before can still be read."""
+    if connected is None:
+        return
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in _KEEPALIVE:
         connected.setsockopt(socket.IPPROTO_TCP, option, value)
