@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -90,6 +90,35 @@ def test_what_is_deleted_while_nobody_looks_is_told(control_plane: ControlPlane,
                 assert stays.uid == changed.uid
 
     run(body())
+
+
+def test_some_namespaces_and_no_other(control_plane: ControlPlane, namespace: str) -> None:
+    """What is gone from one of them is told, although the list of the other is of another moment."""
+    places = [namespace, f"{namespace}-b", f"{namespace}-c"]
+    for name in places[1:]:
+        control_plane.api.create_namespace(name)
+
+    async def body() -> None:
+        admin = KubernetesStore.open(kubeconfig=control_plane.kubeconfig)
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(admin.close)
+            _, feed = await stack.enter_async_context(feeding(control_plane, places[:2]))
+            first, *_ = [(await admin.apply(manifest("a", namespace=place)))[0] for place in places]
+            async with aclosing(feed.changes()) as changes:  # type: ignore[type-var]
+                told = await until(changes, is_synced)
+                assert {change.key.namespace for change in told if change.key} == set(places[:2])
+                beats = [(await admin.apply(manifest("beat", namespace=place)))[0] for place in reversed(places)]
+                heard = {(await anext(changes)).key, (await anext(changes)).key}
+                assert heard == {beat.key for beat in beats[1:]}
+                await admin.delete(first.key)
+                gone = await asyncio.wait_for(until(changes, lambda change: change.type is ChangeType.DELETED), UNTIL_NOTICED)
+                assert gone[-1].key == first.key
+
+    try:
+        run(body())
+    finally:
+        for name in places[1:]:
+            control_plane.api.abandon_namespace(name)
 
 
 def test_without_the_right_to_look_it_ends_at_once(control_plane: ControlPlane, namespace: str) -> None:
