@@ -23,14 +23,17 @@ _PACKAGES: Mapping[str, tuple[str, ...]] = {
 _PLUGINS = ("ptp", "host-local", "loopback")
 
 
-def require() -> None:
-    """Returns when this machine can have a node. Raises NodeMissing, which names what to install."""
-    missing = [package for package, programs in _PACKAGES.items() if not all(shutil.which(name, path=PATH) for name in programs)]
-    if not all((CNI / name).exists() for name in _PLUGINS):
+def require(path: str = PATH, plugins: Path = CNI, user: int | None = None) -> None:
+    """Returns when this machine can have a node; `user` is the caller's uid (default: whoever this is).
+
+    Raises NodeMissing, which names what to install.
+    """
+    missing = [package for package, programs in _PACKAGES.items() if not all(shutil.which(name, path=path) for name in programs)]
+    if not all((plugins / name).exists() for name in _PLUGINS):
         missing.append("containernetworking-plugins")
     if missing:
         raise NodeMissing(f"a node needs more programs: apt-get install {' '.join(sorted(missing))}")
-    if os.geteuid() != 0:
+    if (os.geteuid() if user is None else user) != 0:
         raise NodeMissing("a node needs root: it makes namespaces, mounts and a network link")
 
 
