@@ -1,0 +1,98 @@
+"""The parts of the context `kubernetes` that need no cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx2
+import pytest
+
+from matrix_client import kubernetes_operator
+from matrix_client.context import Way
+from matrix_client.errors import NotReady, UsageError
+from matrix_client.fleet import Fleet
+from matrix_client.kubernetes_context import published
+from matrix_client.kubernetes_operator import Operator, find_operator
+from matrix_proto.errors import MODEL_HEADER
+from matrix_store.port import StoredObject
+from tests.unit.client.worlds import LAB, manifest, ready
+from tests.unit.store.kubernetes.server import api, listed, status
+
+
+def lease(seconds: float, holder: str = "op-1", version: int = 1) -> dict[str, Any]:
+    renewed = (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()
+    metadata = {"namespace": "system", "name": "matrix-operator", "uid": "u", "resourceVersion": str(version)}
+    return {"metadata": metadata, "spec": {"holderIdentity": holder, "renewTime": renewed}}
+
+
+def found(*answers: httpx2.Response) -> Operator | None:
+    left = list(answers)
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        assert request.url.params["fieldSelector"] == "metadata.name=matrix-operator"
+        return left.pop(0)
+
+    return asyncio.run(find_operator(api(answer), "team"))
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kubernetes_operator, "LOOK_AGAIN_SECONDS", 0.0)
+
+
+def test_an_operator_is_there_when_its_lease_is_fresh_or_moves() -> None:
+    assert found(listed(1, lease(2))) == Operator(True, "op-1 in namespace system")
+    moved = found(listed(1, lease(3600)), listed(1, lease(3600, version=2)))  # a clock that is an hour off
+    assert moved == Operator(True, "op-1 in namespace system")
+
+
+def test_why_there_is_none_is_said() -> None:
+    absent = found(listed(1))
+    ended = found(listed(1, lease(2, holder="")), listed(1, lease(2, holder="")))
+    silent = found(listed(1, lease(600)), listed(1, lease(600)))
+    assert absent and not absent.running and "no operator is installed" in absent.words
+    assert ended and not ended.running and "was stopped" in ended.words
+    assert silent and not silent.running and "op-1 in namespace system has not renewed" in silent.words
+
+
+def test_what_can_t_be_seen_is_neither_there_nor_gone() -> None:
+    forbidden = status(403, "Forbidden", "no")
+    assert found(status(500, "", "broken")) is None
+    assert found(forbidden, forbidden) is None
+    assert found(forbidden, listed(1)) is None
+    assert found(forbidden, listed(1, lease(2))) == Operator(True, "op-1 in namespace system")
+
+
+def test_an_endpoint_is_found_by_its_name() -> None:
+    without = StoredObject(manifest(LAB, uid="u") | {"status": ready()})
+    cluster = StoredObject(manifest(LAB, uid="u") | {"status": ready(endpoints=[{"name": "openai", "url": "http://a/v1"}])})
+    assert published(cluster, "openai") == "http://a/v1"
+    with pytest.raises(UsageError, match="no endpoint 'shell'; there is openai"):
+        published(cluster, "shell")
+    with pytest.raises(NotReady, match="no addresses yet"):
+        published(without, "openai")
+
+
+def test_a_token_that_was_refused_is_asked_for_once_by_all() -> None:
+    async def work() -> None:
+        asked = 0
+
+        async def token() -> str:
+            nonlocal asked
+            asked += 1
+            await asyncio.sleep(0.01)
+            return f"token-{asked}"
+
+        fleet = Fleet(Way("127.0.0.1:1", "127.0.0.1:2"), token)
+        await fleet.watch.close()
+        first = dict(await fleet.metadata(1, "chat"))  # type: ignore[arg-type]
+        before, used = asked, fleet.token
+        assert await asyncio.gather(*(fleet.renew_token(used) for _ in range(20))) == [True] * 20
+        assert asked == before + 1
+        assert first["authorization"] == f"Bearer {used}" and first[MODEL_HEADER] == "chat"
+        assert dict(await fleet.metadata(1, "chat"))["authorization"] == f"Bearer {fleet.token}"  # type: ignore[arg-type]
+        await fleet.close()
+
+    asyncio.run(work())
