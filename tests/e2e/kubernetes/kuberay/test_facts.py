@@ -113,11 +113,7 @@ def test_the_generation_is_observed_together_with_another_change(rays: RayCluste
 
 
 def test_pods_that_end_are_counted_as_running_and_no_other_is_made_before_they_are_gone(rays: RayClusters) -> None:
-    if rays.standin:
-        rays.standin.set(rays.standin.pace, ending=2.0)
-    group = rays.group(1)
-    group["template"]["spec"]["containers"][0]["lifecycle"] = {"preStop": {"sleep": {"seconds": 5}}}
-    rays.make("c", group)
+    rays.make("c", _slow_to_end(rays, 1))
     rays.ready("c", 1)
     (worker,) = rays.pods("c", "worker")
     rays.api.delete(rays.core("pods", worker["metadata"]["name"]))
@@ -127,6 +123,15 @@ def test_pods_that_end_are_counted_as_running_and_no_other_is_made_before_they_a
     another = rays.until(lambda: names(rays.pods("c", "worker")) - names([worker]), "there is another worker")
     assert len(another) == 1
     assert names(rays.pods("c", "worker")) == another  # the former had gone before
+
+
+def _slow_to_end(rays: RayClusters, replicas: int) -> Object:
+    """A group whose pods take seconds to end."""
+    if rays.standin:
+        rays.standin.set(rays.standin.pace, ending=2.0)
+    group = rays.group(replicas)
+    group["template"]["spec"]["containers"][0]["lifecycle"] = {"preStop": {"sleep": {"seconds": 5}}}
+    return group
 
 
 # --- pods that go ---
@@ -201,6 +206,19 @@ def test_named_victims_go_and_the_list_stays_in_the_spec(rays: RayClusters) -> N
     assert names(rays.pods("c", "worker")) == before - {victim}
     rays.stays(lambda: len(rays.pods("c", "worker")) == 2, "no other is taken")
     assert rays.get("c")["spec"]["workerGroupSpecs"][0]["scaleStrategy"] == {"workersToDelete": [victim]}
+
+
+def test_a_group_is_left_alone_while_a_pod_that_kuberay_has_deleted_ends(rays: RayClusters) -> None:
+    rays.make("c", _slow_to_end(rays, 2))
+    rays.ready("c", 2)
+    before = names(rays.pods("c", "worker"))
+    victim = min(before)
+    rays.scale("c", 1, [victim])
+    rays.until(lambda: any("deletionTimestamp" in pod["metadata"] for pod in rays.pods("c", "worker")), "the victim ends")
+    rays.scale("c", 2, [])
+    rays.until(lambda: names(rays.pods("c", "worker")) - before, "there is another worker")
+    assert victim not in names(rays.pods("c", "worker"))  # it had gone before
+    rays.ready("c", 2)
 
 
 def test_an_unschedulable_worker_shows_in_the_counts_and_on_its_pod_alone(rays: RayClusters) -> None:
