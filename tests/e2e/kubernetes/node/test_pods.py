@@ -118,7 +118,7 @@ def test_a_namespace_is_deleted_with_all_that_runs_in_it(world: World, tmp_path:
         other = World(world.cluster, namespace, operator(world.cluster, namespace, tmp_path, lease_namespace=world.namespace))
         other.operator.start()
         try:
-            other.create()
+            other.create(head={"resources": {"cpu": "100m", "memory": "1Gi"}}, workerGroups=[])  # it has to fit beside the first
             other.wait(lambda: any(pod["status"].get("phase") == "Running" for pod in other.pods("head")), "its head runs")
             api.delete(f"/api/v1/namespaces/{namespace}")
             other.wait(lambda: not api.exists(f"/api/v1/namespaces/{namespace}"), "the namespace is gone")
