@@ -50,7 +50,7 @@ class Context(Protocol):
         ...
 
     async def way(self, cluster: StoredObject) -> Way:
-        """How its models are reached from here. Raises NotReady before it has a directory, StoreError."""
+        """How its models are reached from here. Raises NotReady before it has addresses, and StoreError, such as for a missing right."""
         ...
 
     async def read_keys(self, cluster: StoredObject) -> ApiKeys:

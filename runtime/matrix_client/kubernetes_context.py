@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from matrix_client.context import Way
 from matrix_client.errors import ControllerFailed, NotReady, UsageError
+from matrix_store.errors import Unavailable
 from matrix_store.port import Store, StoredObject
 
 if TYPE_CHECKING:
@@ -95,6 +97,8 @@ class KubernetesContext:
     async def way(self, cluster: StoredObject) -> Way:
         from matrix_client.endpoints import directory_address
 
+        with suppress(NotReady, Unavailable):  # these pass; that a right is missing is said at once
+            await self.client_token(cluster)
         if self.inside:
             return Way(directory_address(cluster))
         return Way(await self._forwarded(cluster, DIRECTORY), await self._forwarded(cluster, GATEWAY))
@@ -158,6 +162,8 @@ class KubernetesContext:
         key = (cluster.uid, endpoint)
         if key not in self._forwardings:
             self._forwardings[key] = await self.forward(cluster, endpoint)
+        with suppress(Unavailable):
+            await self._forwardings[key].find()
         return self._forwardings[key].address
 
 
