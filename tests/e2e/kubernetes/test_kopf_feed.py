@@ -27,8 +27,9 @@ from tests.lab.control_plane import ControlPlane
 from tests.unit.store.conformance import watching
 from tests.unit.store.support import KIND, OTHER_KIND, is_synced, key, manifest, until
 
-SECONDS = 15.0
-UNTIL_NOTICED = 10.0
+SECONDS = 120.0
+"""An API server takes 3 s to start on an idle machine, and a minute on a busy one."""
+UNTIL_NOTICED = 20.0
 """Seconds within which the engine is to hear of something after the API server is back."""
 
 
