@@ -44,8 +44,8 @@ def _group(spec: Object, group: Object) -> str:
         return f"worker group {name} must set both minReplicas and maxReplicas when autoscaling is disabled"
     if least is not None and most is not None and least > most:
         return f"worker group {name} has minReplicas {least} greater than maxReplicas {most}"
-    if group.get("idleTimeoutSeconds") is not None and not spec.get("enableInTreeAutoscaling"):
-        return f"worker group {name} has idleTimeoutSeconds set, but autoscaling is disabled"
+    if group.get("idleTimeoutSeconds") is not None and not _has_second_autoscaler(spec):
+        return f"worker group {name}: idleTimeoutSeconds is set, but autoscaler v2 is not enabled"
     if _never_only(spec, group["template"]["spec"]):
         return f"restartPolicy for worker group {name} should be Never or unset when using autoscaler V2"
     return ""
@@ -53,8 +53,11 @@ def _group(spec: Object, group: Object) -> str:
 
 def _never_only(spec: Object, pod: Object) -> bool:
     """Whether the pod's restartPolicy is one that autoscaler v2 does not go with."""
-    version = (spec.get("autoscalerOptions") or {}).get("version")
-    return bool(spec.get("enableInTreeAutoscaling")) and version == "v2" and pod.get("restartPolicy", "Never") != "Never"
+    return bool(spec.get("enableInTreeAutoscaling")) and _has_second_autoscaler(spec) and pod.get("restartPolicy", "Never") != "Never"
+
+
+def _has_second_autoscaler(spec: Object) -> bool:
+    return bool((spec.get("autoscalerOptions") or {}).get("version") == "v2")
 
 
 def _token(spec: Object) -> str:

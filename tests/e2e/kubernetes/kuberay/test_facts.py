@@ -266,7 +266,7 @@ def test_suspending_ends_the_pods_and_resuming_says_suspended_until_all_is_ready
     [
         ({"minReplicas": 9, "maxReplicas": 3}, "worker group w has minReplicas 9 greater than maxReplicas 3"),
         ({"template": {"spec": {"containers": []}}}, "workerGroupSpec should have at least one container"),
-        ({"idleTimeoutSeconds": 60}, "worker group w has idleTimeoutSeconds set"),
+        ({"idleTimeoutSeconds": 60}, "worker group w: idleTimeoutSeconds is set, but autoscaler v2 is not enabled"),
     ],
     ids=["limits", "containers", "idle time"],
 )
