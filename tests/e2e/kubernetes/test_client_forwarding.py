@@ -193,6 +193,32 @@ def test_when_the_client_leaves_the_connection_in_the_pod_ends(control_plane: Co
         in_loop(control_plane, work)
 
 
+def test_it_outlives_the_api_server(control_plane: ControlPlane, namespace: str, node: FakeKubelet) -> None:
+    told: list[str] = []
+
+    async def work(connection: Connection) -> None:
+        forwarding = await Forwarding.open(connection, namespace, "lab-gateway", PORT, told=told.append)
+        reader, writer = await asyncio.open_connection(*forwarding.address.split(":"))
+        writer.write(b"one")
+        assert await reader.readexactly(3) == b"one"
+        control_plane.api_server.kill()
+        try:
+            with pytest.raises(ConnectionResetError):
+                await reader.read()
+        finally:
+            await asyncio.to_thread(control_plane.api_server.start)
+            await asyncio.to_thread(control_plane.ready)
+        writer.close()
+        assert await ask(forwarding.address, b"two") == b"two"
+        await forwarding.close()
+
+    with answering(echo) as port:
+        make_service(control_plane, namespace, selector=LABELS, ports=[{"port": PORT}])
+        node.add(namespace, "target-1", LABELS, {PORT: port})
+        in_loop(control_plane, work)
+    assert len(told) == 1 and "broke" in told[0]
+
+
 def test_why_it_can_t_be_reached_is_said(control_plane: ControlPlane, namespace: str, node: FakeKubelet) -> None:
     async def refused(connection: Connection, kind: type[StoreError], words: str) -> None:
         forwarding = await Forwarding.open(connection, namespace, "lab-gateway", PORT)
