@@ -44,7 +44,7 @@ def _group(spec: Object, group: Object) -> str:
         return f"worker group {name} must set both minReplicas and maxReplicas when autoscaling is disabled"
     if least is not None and most is not None and least > most:
         return f"worker group {name} has minReplicas {least} greater than maxReplicas {most}"
-    if group.get("idleTimeoutSeconds") is not None and (spec.get("autoscalerOptions") or {}).get("version") != "v2":
+    if group.get("idleTimeoutSeconds") is not None and not _has_second_autoscaler(spec):
         return f"worker group {name}: idleTimeoutSeconds is set, but autoscaler v2 is not enabled"
     if _never_only(spec, group["template"]["spec"]):
         return f"restartPolicy for worker group {name} should be Never or unset when using autoscaler V2"
