@@ -9,6 +9,8 @@ _REMEDIES: dict[str, str] = {
     "NotSupported": "take the field out of the manifest and run `matrix apply FILE`",
     "NameTaken": "choose another name, or delete the one that has it",
     "InsufficientResources": "ask for less in the manifest, or stop something that runs here, then `matrix apply FILE`",
+    "ImagePullFailed": "correct the image (spec.backend.kubernetes.image, or the operator's own), or let the machines pull it",
+    "SecretMissing": "create what the message names; it goes on by itself",
     "RayVersionMismatch": "set spec.ray.version to the installed version (`matrix --version`), or install the one asked for",
     "RuntimeTooOld": "recreate the cluster, so that it runs this version: `matrix down {object}`, then `matrix up FILE`",
     "PortTaken": "end the program that has the port, or choose another",
