@@ -61,6 +61,8 @@ class KopfFeed:
         self._comparing: set[str] = set()
         self._begun = time.monotonic()
         self._stop = threading.Event()
+        """Ends kopf. A thread of kopf's waits for it, without which the event loop of a kopf that has ended by itself can't end."""
+        self._ending = False
 
     @property
     def age(self) -> float:
@@ -92,6 +94,7 @@ class KopfFeed:
                     yield change
             raise ForeignFault("kopf has ended by itself; its log says why")
         finally:
+            self._ending = True
             self._stop.set()
             await asyncio.to_thread(thread.join, END_SECONDS)
 
@@ -147,7 +150,7 @@ class KopfFeed:
         except Exception:
             log.exception("kopf failed")
         finally:
-            if not self._stop.is_set():
+            if not self._ending:
                 loop.call_soon_threadsafe(self._heard.put_nowait, None)
 
     async def _kopf(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -160,14 +163,17 @@ class KopfFeed:
         kopf.on.login(registry=registry)(self._login.login)
         for kind in self._kinds:
             kopf.on.event(GROUP, VERSION, PLURALS[kind], registry=registry)(hear)
-        await kopf.operator(
-            registry=registry,
-            settings=settings,
-            standalone=True,
-            clusterwide=not self._namespaces,
-            namespaces=self._namespaces,
-            stop_flag=self._stop,
-        )
+        try:
+            await kopf.operator(
+                registry=registry,
+                settings=settings,
+                standalone=True,
+                clusterwide=not self._namespaces,
+                namespaces=self._namespaces,
+                stop_flag=self._stop,
+            )
+        finally:
+            self._stop.set()
 
 
 class _Always:

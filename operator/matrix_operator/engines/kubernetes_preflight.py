@@ -14,8 +14,8 @@ from matrix_crds.registry import KINDS
 from matrix_operator.rbac import Place, needs
 from matrix_store.errors import Forbidden, NotFound, Rejected, Unavailable
 from matrix_store.kubernetes.api import Api
-from matrix_store.kubernetes.faults import Unauthenticated, Untrusted
-from matrix_store.kubernetes.paths import GROUP_VERSION
+from matrix_store.kubernetes.faults import KindUnknown, Unauthenticated, Untrusted
+from matrix_store.kubernetes.paths import GROUP_VERSION, collection
 
 log = logging.getLogger(__name__)
 
@@ -35,27 +35,30 @@ class NotReady(Unavailable):
     """The cluster is not as the operator needs it; somebody has to change that."""
 
 
-async def check(api: Api, place: Place) -> None:
-    """Raises NotReady, or another StoreError, when it makes no sense to begin."""
-    await reachable(api)
-    await current(api)
-    await allowed(api, place)
-
-
-async def reachable(api: Api, seconds: float = REACHABLE_SECONDS) -> None:
-    """Returns when the API server answers, which a network or a control plane that is just starting may delay. Raises Unavailable."""
+async def check(api: Api, place: Place, seconds: float = REACHABLE_SECONDS) -> None:
+    """Returns when an operator can begin. An API server that does not answer yet, or not with all it has, is waited for: a network or a
+    control plane may be just starting. Raises NotReady, or another StoreError, when it makes no sense to begin."""
     deadline = time.monotonic() + seconds
     while True:
         try:
-            await api.get("/version")
+            await current(api)
+            await allowed(api, place)
+            await listed(api, place)
             return
-        except (Unauthenticated, Untrusted):
+        except (NotReady, KindUnknown, Unauthenticated, Untrusted):
             raise
         except Unavailable as error:
             if time.monotonic() > deadline:
                 raise NotReady(f"{error}; it was waited for {seconds:.0f} s") from error
             log.warning("waiting for the API server, for another %.0f s at most: %s", deadline - time.monotonic(), error)
         await asyncio.sleep(AGAIN_SECONDS)
+
+
+async def listed(api: Api, place: Place) -> None:
+    """Our kinds are served a moment after the API server itself has started. Raises Unavailable."""
+    for namespace in place.namespaces or (None,):
+        for info in KINDS:
+            await api.get(collection(info.kind, namespace), limit="1")
 
 
 async def current(api: Api, seconds: float = PUBLISHED_SECONDS) -> None:
@@ -77,7 +80,7 @@ async def _missing_fields(api: Api) -> list[str]:
     """Fields of ours that the served schemas do not have; none when the schemas can't be read."""
     try:
         published = await api.get(f"/openapi/v3{GROUP_VERSION}")
-    except (Forbidden, NotFound, Rejected, Unavailable) as error:
+    except (Forbidden, NotFound, Rejected, KindUnknown) as error:
         log.warning("whether the CRDs are current could not be seen: %s", error)
         return []
     schemas = published.get("components", {}).get("schemas", {}).values()

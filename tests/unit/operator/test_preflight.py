@@ -12,10 +12,10 @@ import pytest
 from matrix_crds.crd import definition
 from matrix_crds.registry import KINDS
 from matrix_operator.engines import kubernetes_preflight
-from matrix_operator.engines.kubernetes_preflight import NotReady, check, current, lacking, reachable
+from matrix_operator.engines.kubernetes_preflight import NotReady, check, current, lacking
 from matrix_operator.rbac import Place
 from matrix_store.errors import Unavailable
-from tests.unit.store.kubernetes.server import api, status
+from tests.unit.store.kubernetes.server import api, listed, status
 
 
 def schemas(change: Any = lambda kind, schema: None) -> dict[str, Any]:
@@ -36,20 +36,22 @@ class Server:
         self.schemas = schemas()
         self.refused: set[tuple[str, str, str]] = set()
         self.asked: list[dict[str, str]] = []
-        self.unreachable = 0
-        self.tries = 0
+        self.faults: dict[str, list[Exception | httpx2.Response]] = {}
+        """What the next calls of a path end in."""
 
     async def answer(self, request: httpx2.Request) -> httpx2.Response:
-        self.tries += 1
-        if self.tries <= self.unreachable:
-            raise httpx2.ConnectError("refused")
+        if faults := self.faults.get(request.url.path):
+            fault = faults.pop()
+            if isinstance(fault, Exception):
+                raise fault
+            return fault
         match request.url.path:
-            case "/version":
-                return httpx2.Response(200, json={"gitVersion": "v1.34.2"})
             case "/apis/matrix.dev/v1alpha1":
                 return httpx2.Response(200, json={"resources": self.kinds})
             case "/openapi/v3/apis/matrix.dev/v1alpha1":
                 return self.published or httpx2.Response(200, json=self.schemas)
+            case path if path.endswith(("matrixclusters", "modeldeployments")):
+                return listed(1)
             case _:
                 return self._review(json.loads(request.content)["spec"]["resourceAttributes"])
 
@@ -128,32 +130,38 @@ def test_a_value_that_an_older_crd_refuses_is_told() -> None:
     assert list(lacking(old, new, "K")) == []
 
 
-@pytest.mark.parametrize("answer", [status(403, "Forbidden"), status(404, "NotFound"), status(503)])
+@pytest.mark.parametrize("answer", [status(403, "Forbidden"), status(404, "NotFound")])
 def test_schemas_that_can_t_be_read_are_no_reason(server: Server, answer: httpx2.Response) -> None:
     server.published = answer
     run(server)
 
 
-def test_a_server_that_is_not_up_yet_is_waited_for(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "fault",
+    [
+        httpx2.ConnectError("refused"),
+        status(503, "ServiceUnavailable", "the request has been made before all known HTTP paths have been installed"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/apis/matrix.dev/v1alpha1", "/apis/matrix.dev/v1alpha1/modeldeployments"])
+def test_a_server_that_is_not_all_there_yet_is_waited_for(
+    server: Server, path: str, fault: Exception | httpx2.Response, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(kubernetes_preflight, "AGAIN_SECONDS", 0.01)
-    server.unreachable = 3
-    asyncio.run(reachable(api(server.answer)))
-    assert server.tries == 4
+    server.faults = {path: [fault] * 3}
+    run(server)
+    assert server.faults == {path: []}
 
 
 def test_but_not_for_ever(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kubernetes_preflight, "AGAIN_SECONDS", 0.01)
-    server.unreachable = 10**6
+    server.faults = {"/apis/matrix.dev/v1alpha1": [httpx2.ConnectError("refused")] * 10**4}
     with pytest.raises(NotReady, match=r"can't be reached: refused; it was waited for 0 s"):
-        asyncio.run(reachable(api(server.answer), seconds=0.05))
+        asyncio.run(check(api(server.answer), Place(), seconds=0.05))
 
 
-@pytest.mark.parametrize("answer", [status(401, "Unauthorized", "Unauthorized")])
-def test_credentials_that_are_refused_are_told_at_once(server: Server, answer: httpx2.Response) -> None:
-    async def refuse(request: httpx2.Request) -> httpx2.Response:
-        server.tries += 1
-        return answer
-
+def test_credentials_that_are_refused_are_told_at_once(server: Server) -> None:
+    server.faults = {"/apis/matrix.dev/v1alpha1": [status(401, "Unauthorized", "Unauthorized")] * 2}
     with pytest.raises(Unavailable, match="does not know who is calling"):
-        asyncio.run(reachable(api(refuse)))
-    assert server.tries == 1
+        run(server)
+    assert len(server.faults["/apis/matrix.dev/v1alpha1"]) == 1, "it was asked once"
