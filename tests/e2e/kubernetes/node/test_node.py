@@ -14,9 +14,17 @@ from tests.lab.provision import Cluster
 SECONDS = 120.0
 SERVER = ["python", "-m", "http.server", "8080", "--directory", "/usr/local/bin"]
 CALL = """
-import socket, sys, urllib.request
+import sys, time, urllib.request
+def status(url, deadline):
+    while True:
+        try:
+            return urllib.request.urlopen(url, timeout=10).status
+        except OSError as error:  # proxy and DNS learn of a Service a moment after the API server
+            if time.monotonic() > deadline:
+                return error
+            time.sleep(0.2)
 for url in sys.argv[1:]:
-    print(url, urllib.request.urlopen(url, timeout=10).status)
+    print(url, status(url, time.monotonic() + 20))
 """
 
 

@@ -15,6 +15,8 @@ from tests.lab.provision import Cluster
 
 pytestmark = pytest.mark.timeout(2 * SECONDS)
 UNPULLABLE = "registry.invalid/matrix:none"
+SMALL = {"head": {"resources": {"cpu": "100m", "memory": "1Gi"}}, "workerGroups": []}
+"""Fits beside the first cluster on a machine with two CPUs."""
 
 
 @pytest.fixture(autouse=True)
@@ -108,7 +110,7 @@ def test_a_cluster_that_can_not_come_up_says_why(world: World) -> None:
 
     world.create("nowhere", "nowhere", head={"resources": {"cpu": "900", "memory": "1Gi"}})
     why("nowhere", "Insufficient cpu")
-    world.create("unpullable", "unpullable", backend={"kubernetes": {"image": UNPULLABLE}})
+    world.create("unpullable", "unpullable", **SMALL, backend={"kubernetes": {"image": UNPULLABLE}})
     why("unpullable", "can't be pulled")
 
 
@@ -118,7 +120,7 @@ def test_a_namespace_is_deleted_with_all_that_runs_in_it(world: World, tmp_path:
         other = World(world.cluster, namespace, operator(world.cluster, namespace, tmp_path, lease_namespace=world.namespace))
         other.operator.start()
         try:
-            other.create(head={"resources": {"cpu": "100m", "memory": "1Gi"}}, workerGroups=[])  # it has to fit beside the first
+            other.create(**SMALL)
             other.wait(lambda: any(pod["status"].get("phase") == "Running" for pod in other.pods("head")), "its head runs")
             api.delete(f"/api/v1/namespaces/{namespace}")
             other.wait(lambda: not api.exists(f"/api/v1/namespaces/{namespace}"), "the namespace is gone")
