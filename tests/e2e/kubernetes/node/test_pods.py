@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from tests.lab.provision import Cluster
 
 pytestmark = pytest.mark.timeout(2 * SECONDS)
 UNPULLABLE = "registry.invalid/matrix:none"
-SMALL = {"head": {"resources": {"cpu": "100m", "memory": "1Gi"}}, "workerGroups": []}
+SMALL: dict[str, Any] = {"head": {"resources": {"cpu": "100m", "memory": "1Gi"}}, "workerGroups": []}
 """Fits beside the first cluster on a machine with two CPUs."""
 
 
