@@ -21,8 +21,8 @@ from matrix_store.errors import Unavailable
 REQUEST_SECONDS = 30.0
 """How long one call may take. A slow API server is given more time than a person would: its answer is worth more than a second try."""
 CONNECT_SECONDS = 5.0
-CONNECTIONS = 256
-"""At once, of one client; those that are idle are closed."""
+CONNECTIONS = 24
+"""At once, of one client, watches included. Each call looks at all of them (httpcore's pool asks every one whether it is still open)."""
 AGENT = "matrix"
 """The User-Agent, as the API server's audit log has it."""
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
@@ -43,14 +43,14 @@ class Connection:
     """How `http` says who is calling; None where the certificate does."""
 
 
-def connect(context: str | None = None, kubeconfig: Path | None = None) -> Connection:
+def connect(context: str | None = None, kubeconfig: Path | None = None, connections: int = CONNECTIONS) -> Connection:
     """Opens nothing yet. `kubeconfig`: default $KUBECONFIG, else ~/.kube/config, else the service account of the pod that this runs in.
-    `context`: default the file's current one. Raises Unavailable when there is no such file or context, or it can't be used."""
+    `context`: default the file's current one. `connections`: how many calls and watches may be under way. Raises Unavailable when there is no such file or context, or it can't be used."""
     config = configured(context, kubeconfig)
     timeout = httpx2.Timeout(REQUEST_SECONDS, connect=CONNECT_SECONDS)
     try:
         options = ConnectionParams(timeout=timeout).httpx_params(config)
-        limits = httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
+        limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
         http = httpx2.AsyncClient(**options, limits=limits, headers={"User-Agent": AGENT})
     except (ConfigError, OSError, ValueError) as error:  # a certificate or token that can't be read
         raise Unavailable(f"the credentials of context {config.context_name!r} can't be used: {error}; {HELP}") from error

@@ -40,13 +40,17 @@ from matrix_operator.metrics import OperatorMetrics
 from matrix_operator.rbac import OPERATOR, Place
 from matrix_operator.reconcile.steps import StepHook, no_hook
 from matrix_store.kubernetes.api import Api
-from matrix_store.kubernetes.connection import Connection, connect, is_inside
+from matrix_store.kubernetes.connection import CONNECTIONS, Connection, connect, is_inside
 from matrix_store.kubernetes.store import KubernetesStore
 
 log = logging.getLogger(__name__)
 
 ANY_PORT = Address("127.0.0.1", 0)
 WATCH_OVER_SECONDS = 1.0
+WATCHES = 4
+"""Of the backend, in each namespace."""
+CLUSTERS_OUTSIDE = 256
+"""Connections of an operator outside of the cluster: it holds one for each MatrixCluster, over which it hears of replicas."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def kuberay(settings: KubeRaySettings) -> CarrierFactory:
     """The real one."""
 
     def make(api: Api, connection: Connection, options: Options) -> Carrier:
-        reach: Reach = Inside() if options.inside else ThroughApiServer(connection)
+        reach: Reach = Inside() if options.inside else ThroughApiServer(connect(options.context, options.kubeconfig, CLUSTERS_OUTSIDE))
         backend = KubeRayBackend(api, settings, reach, options.namespaces)
         return Carrier(backend, reach.http, backend.run, lambda: backend.age, lambda: backend.complete, not options.inside)
 
@@ -127,7 +131,8 @@ class _Process:
         self._leads = asyncio.Event()
         # The election has connections of its own: it must not wait behind a hundred reconciles.
         self._election = connect(options.context, options.kubeconfig)
-        self._work = connect(options.context, options.kubeconfig)
+        watches = WATCHES * max(1, len(options.namespaces))
+        self._work = connect(options.context, options.kubeconfig, CONNECTIONS + watches)
         self._election_api = Api(self._election, self._heard)
         namespace = options.lease_namespace or self._election.namespace
         self._lease = Lease(self._election_api, namespace, options.lease_name, _identity(), options.timing)

@@ -33,10 +33,9 @@ def is_told(condition: Condition, before: Status, after: Status) -> bool:
     ordinary; of the steps of an ordinary start only those by which Ready does not come about itself."""
     if condition.type == READY:
         return True
+    former, ready = before.condition(condition.type), after.condition(READY)
     if condition.status is TRUE:
-        ready = after.condition(READY)
-        return ready is None or ready.status is not TRUE
-    former = before.condition(condition.type)
+        return former is not None and (ready is None or ready.status is not TRUE)
     return condition.reason not in QUIET or (former is not None and former.status is TRUE)
 
 
