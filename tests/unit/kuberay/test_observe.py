@@ -9,8 +9,8 @@ import pytest
 
 from matrix_crds.cluster import AllocationKind, MatrixCluster
 from matrix_crds.reasons import ClusterReason
-from matrix_operator.backends.kuberay.names import Object
-from matrix_operator.backends.kuberay.observe import observation
+from matrix_operator.backends.kuberay.names import ASKED_ANNOTATION, Object
+from matrix_operator.backends.kuberay.observe import observation, wants_asking
 from matrix_operator.backends.kuberay.sight import Sight
 from matrix_operator.backends.kuberay.template import template_hash
 from matrix_operator.backends.port import NodePhase, NodeState, Observation
@@ -362,3 +362,22 @@ def test_what_kueue_has_not_admitted_waits_in_its_queue() -> None:
 
 def test_the_uid_tells_ours() -> None:
     assert live(cluster())["metadata"]["labels"]["matrix.dev/uid"] == UID
+
+
+def test_a_kuberay_that_gives_no_sign_is_asked_now_and_then() -> None:
+    """It says once why it refuses a spec, and the API server forgets that after an hour."""
+    found = live(cluster())
+    event = refusal(found)
+    assert not wants_asking(Sight(found, (), (event,)), NOW)
+    assert wants_asking(Sight(found), NOW)
+    assert not wants_asking(Sight(found, (pod(),)), NOW)
+    assert not wants_asking(Sight(None), NOW)
+    found["metadata"]["annotations"][ASKED_ANNOTATION] = NOW.isoformat()
+    assert not wants_asking(Sight(found), NOW + timedelta(minutes=1))
+    assert wants_asking(Sight(found), NOW + timedelta(minutes=6))
+
+
+def refusal(of: Object) -> Object:
+    about = {"kind": "RayCluster", "uid": of["metadata"]["uid"]}
+    metadata = {"name": "e", "uid": "e", "creationTimestamp": after(5)}
+    return {"metadata": metadata, "involvedObject": about, "reason": "InvalidRayClusterSpec", "message": "no", "lastTimestamp": after(5)}

@@ -11,8 +11,8 @@ from matrix_crds.reasons import ClusterReason
 from matrix_operator.backends.kuberay import companions
 from matrix_operator.backends.kuberay.decide import Create, Replace, Wait, decide, names_victims
 from matrix_operator.backends.kuberay.layout import layout
-from matrix_operator.backends.kuberay.names import UID_LABEL, ray_cluster_name
-from matrix_operator.backends.kuberay.observe import head_incarnation, observation
+from matrix_operator.backends.kuberay.names import ASKED_ANNOTATION, UID_LABEL, ray_cluster_name
+from matrix_operator.backends.kuberay.observe import head_incarnation, observation, wants_asking
 from matrix_operator.backends.kuberay.paths import collection, one
 from matrix_operator.backends.kuberay.reach import Reach
 from matrix_operator.backends.kuberay.reading import at, name_of
@@ -144,9 +144,11 @@ class KubeRayBackend:
         await self._ensure_companions(cluster, watched)
         if isinstance(step, Create):
             await companions.create(self._api, cluster, step.ray_cluster)
-        elif isinstance(step, Replace):
-            path = one("RayCluster", cluster.metadata.namespace, ray_cluster_name(cluster))
+        path = one("RayCluster", cluster.metadata.namespace, ray_cluster_name(cluster))
+        if isinstance(step, Replace):
             await self._api.replace(path, writable(step.ray_cluster))
+        if step is None and wants_asking(seen, self._clock()):
+            await self._api.merge(path, {"metadata": {"annotations": {ASKED_ANNOTATION: self._clock().isoformat()}}})
 
     async def _ensure_companions(self, cluster: MatrixCluster, watched: Watched) -> None:
         if self._tokens.known(cluster) is None:

@@ -22,6 +22,8 @@ QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 TEMPLATE_HASH_ANNOTATION = f"{GROUP}/template-hash"
 ATTEMPT_ANNOTATION = f"{GROUP}/attempt"
+ASKED_ANNOTATION = f"{GROUP}/asked-again"
+"""When a KubeRay that gave no sign was made to look once more."""
 
 CLUSTER_LABEL = "ray.io/cluster"
 NODE_TYPE_LABEL = "ray.io/node-type"

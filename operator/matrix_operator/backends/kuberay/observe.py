@@ -14,7 +14,15 @@ from matrix_crds.cluster import Allocation, AllocationKind, MatrixCluster
 from matrix_crds.reasons import ClusterReason
 from matrix_operator.backends.kuberay.conditions import head_without_pod, once_ready, replica_failure, suspended
 from matrix_operator.backends.kuberay.containers import Finding
-from matrix_operator.backends.kuberay.names import ATTEMPT_ANNOTATION, HEAD, TEMPLATE_HASH_ANNOTATION, Object, is_ours, ray_cluster_name
+from matrix_operator.backends.kuberay.names import (
+    ASKED_ANNOTATION,
+    ATTEMPT_ANNOTATION,
+    HEAD,
+    TEMPLATE_HASH_ANNOTATION,
+    Object,
+    is_ours,
+    ray_cluster_name,
+)
 from matrix_operator.backends.kuberay.pod_state import node_state
 from matrix_operator.backends.kuberay.pods import WORKER_CONTAINER
 from matrix_operator.backends.kuberay.reading import annotation, at, count, created, group_of, heads, is_ending, items, moment, workers
@@ -27,6 +35,8 @@ LYING = timedelta(seconds=120)
 """How long a worker may look well that still holds to a head that is gone. It was seen to end by itself after 45 to 79 s."""
 PATIENCE = timedelta(seconds=30)
 """How long KubeRay may take for a first sign. It takes less than a second."""
+ASKING = timedelta(minutes=5)
+"""Between two times that it is asked for one."""
 
 _WORST_FIRST = (NodePhase.FAILED, NodePhase.RECOVERING, NodePhase.STARTING, NodePhase.RUNNING)
 
@@ -88,8 +98,22 @@ def _trouble(cluster: MatrixCluster, live: Object, sight: Sight, now: datetime) 
     return suspended(cluster, live, sight.pods) or _silent(live, sight, now) or _unprotected(live)
 
 
+def wants_asking(sight: Sight, now: datetime) -> bool:
+    """Whether a KubeRay that gives no sign is to be made to look once more, by a change of the RayCluster that means nothing. It says only
+    once why it refuses a spec, in an event, and the API server forgets events after an hour."""
+    live = sight.ray_cluster
+    if live is None or rejection(live, sight.events) or not _is_silent(live, sight, now):
+        return False
+    asked = moment(annotation(live, ASKED_ANNOTATION)) or created(live)
+    return now - asked > ASKING
+
+
+def _is_silent(live: Object, sight: Sight, now: datetime) -> bool:
+    return not (sight.pods or live.get("status") or now - created(live) < PATIENCE)
+
+
 def _silent(live: Object, sight: Sight, now: datetime) -> Finding | None:
-    if sight.pods or live.get("status") or now - created(live) < PATIENCE:
+    if not _is_silent(live, sight, now):
         return None
     where = f"kubectl describe raycluster {live['metadata']['name']} -n {live['metadata'].get('namespace', '')}"
     message = f"KubeRay has not acted on the RayCluster; see whether its operator runs and watches this namespace, and `{where}`"
