@@ -134,6 +134,10 @@ def test_a_new_pod_of_the_head_says_what_is_lost() -> None:
     assert (state.name, state.phase) == ("lab-head-y", NodePhase.RECOVERING)
     assert "the models start again" in state.message
     assert "the models start again" not in head(workers(), pod(ready=False)).message
+    silent = [condition("ContainersReady", "True"), condition("Ready", "False")]
+    state = head(workers(), pod("lab-head-y", made=300, conditions=silent))
+    assert state.reason is ClusterReason.NODE_LOST
+    assert "the models start again" not in state.message
 
 
 # --- a head without a pod ---

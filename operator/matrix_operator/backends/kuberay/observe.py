@@ -136,7 +136,9 @@ def _head_pod(sight: Sight) -> Object | None:
 
 
 def _with_loss(state: NodeState, live: Object, pod: Object) -> NodeState:
-    """Says what a new pod of the head means: the tables of the GCS were in the former one."""
+    """Says what a new pod of the head means: the tables of the GCS were in the former one. One whose machine is silent had come up."""
+    if state.reason is ClusterReason.NODE_LOST:
+        return state
     ready_once = next((entry for entry in items(live, "status", "conditions") if entry.get("type") == "RayClusterProvisioned"), {})
     provisioned = moment(ready_once.get("lastTransitionTime")) if ready_once.get("status") == "True" else None
     if state.phase is not NodePhase.RECOVERING or is_ending(pod) or provisioned is None or created(pod) <= provisioned:
