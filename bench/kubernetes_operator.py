@@ -182,7 +182,8 @@ async def measure(plane: ControlPlane, operator: psutil.Process, port: int) -> R
         print(f"  created after {time.monotonic() - started:.1f} s", flush=True)
         await until_ready(api, operator, "the operator")
         ready = time.monotonic() - started
-        print(f"  ready after {ready:.1f} s", flush=True)
+        spent_each = {one.name(): round(sum(one.cpu_times()[:2]), 1) for one in servers}
+        print(f"  ready after {ready:.1f} s; processor seconds since their start: {spent_each}", flush=True)
         spent, servers_spent = cpu([operator]) - cpu_before, cpu(servers) - servers_before
         done = _difference(calls(port), calls_before)
         if not port:
