@@ -49,7 +49,11 @@ RULES = (
         "patch": "the owner, when deletionPolicy changes",
         "delete": "at a cluster's end, and to make its nodes anew",
     }, rare=frozenset({"patch"})),
-    Rule("", "pods", {"list": "the nodes, by label", "watch": "how they are"}),
+    Rule("", "pods", {
+        "list": "the nodes, by label",
+        "watch": "how they are",
+        "delete": "those of a cluster that ends, which would wait to be drained",
+    }),
     Rule("", "services", {
         "list": "those of ours, by label",
         "watch": "whether somebody deletes them",

@@ -48,6 +48,14 @@ def test_the_end_in_words(seen: Sight, state: RemovalState, words: str, deletes:
     assert found.delete == (seen.ray_cluster if deletes else None)
 
 
+def test_pods_that_would_be_drained_are_hastened_once_nobody_makes_others() -> None:
+    slow, quick, fresh = ending(pod("slow")), ending(pod("quick")), pod("fresh")
+    slow["metadata"]["deletionGracePeriodSeconds"] = 330
+    quick["metadata"]["deletionGracePeriodSeconds"] = 10
+    assert teardown(cluster(), Sight(None, (slow, quick, fresh)), NOW).hasten == (slow, fresh)
+    assert teardown(cluster(), Sight(ending(live(cluster())), (slow,)), NOW).hasten == ()
+
+
 def test_what_is_not_ours_is_left_alone_and_does_not_hold_us_up() -> None:
     foreign = live(cluster(uid="another"))
     found = teardown(cluster(), Sight(foreign), NOW)

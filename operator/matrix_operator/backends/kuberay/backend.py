@@ -16,7 +16,7 @@ from matrix_operator.backends.kuberay.observe import head_incarnation, observati
 from matrix_operator.backends.kuberay.paths import collection, one
 from matrix_operator.backends.kuberay.reach import Reach
 from matrix_operator.backends.kuberay.reading import at, name_of
-from matrix_operator.backends.kuberay.removal import still_owned, teardown
+from matrix_operator.backends.kuberay.removal import GRACE_SECONDS, still_owned, teardown
 from matrix_operator.backends.kuberay.render import services
 from matrix_operator.backends.kuberay.settings import KubeRaySettings
 from matrix_operator.backends.kuberay.sight import Sight, fingerprint, listed, sight
@@ -188,6 +188,8 @@ class KubeRayBackend:
             step = teardown(cluster, await self._asked(cluster), self._clock())
         if step.delete is not None:
             await companions.delete(self._api, cluster, step.delete, "RayCluster")
+        for pod in step.hasten:
+            await companions.delete(self._api, cluster, pod, "Pod", GRACE_SECONDS)
         if step.removal.state is RemovalState.GONE and cluster.deleting:
             await companions.delete_all(self._api, cluster)
             self._tokens.forget(cluster)

@@ -32,10 +32,12 @@ async def find(api: Api, cluster: MatrixCluster, kind: str, name: str) -> Object
         return None
 
 
-async def delete(api: Api, cluster: MatrixCluster, found: Object, kind: str) -> None:
-    """That very object: one that has taken its place in between stays. Raises StoreError."""
+async def delete(api: Api, cluster: MatrixCluster, found: Object, kind: str, grace: int | None = None) -> None:
+    """That very object: one that has taken its place in between stays. `grace`: seconds that a pod may take, also one that is ending
+    already. Raises StoreError."""
     metadata = found["metadata"]
     options: Object = {"propagationPolicy": "Background", "preconditions": {"uid": metadata["uid"]}}
+    options |= {} if grace is None else {"gracePeriodSeconds": grace}
     try:
         await api.delete(one(kind, cluster.metadata.namespace, metadata["name"]), options)
     except (NotFound, Conflict):

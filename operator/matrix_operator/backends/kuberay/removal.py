@@ -16,10 +16,12 @@ from matrix_operator.backends.kuberay.names import (
     is_ours,
     ray_token_secret,
 )
-from matrix_operator.backends.kuberay.reading import at, is_ending, items, moment, name_of
+from matrix_operator.backends.kuberay.reading import at, count, is_ending, items, moment, name_of
 from matrix_operator.backends.kuberay.sight import Sight, listed
 from matrix_operator.backends.port import Removal, RemovalState
 
+GRACE_SECONDS = 10
+"""How long the pods of a cluster that ends may take: for what runs on them there is no other place, so nothing is drained."""
 OVERDUE = timedelta(seconds=60)
 """A pod that is still there so long after its grace is over has a machine that does not answer."""
 
@@ -31,6 +33,8 @@ class Teardown:
     removal: Removal
     delete: Object | None = None
     """The RayCluster to delete now, under the precondition of its uid: one that has taken its place in between stays."""
+    hasten: tuple[Object, ...] = ()
+    """Pods that would take longer than GRACE_SECONDS: each waits to be drained (for minutes, where the head is gone that would do it)."""
 
 
 def teardown(cluster: MatrixCluster, sight: Sight, now: datetime) -> Teardown:
@@ -42,7 +46,10 @@ def teardown(cluster: MatrixCluster, sight: Sight, now: datetime) -> Teardown:
         held = ", ".join(at(live, "metadata", "finalizers") or ())
         return Teardown(Removal(RemovalState.GOING, f"the RayCluster is being deleted{f'; it is held by {held}' if held else ''}"))
     if sight.pods:
-        return Teardown(Removal(RemovalState.GOING, _lingering(sight.pods, now)))
+        slow = tuple(
+            pod for pod in sight.pods if not is_ending(pod) or count(pod, "metadata", "deletionGracePeriodSeconds") > GRACE_SECONDS
+        )
+        return Teardown(Removal(RemovalState.GOING, _lingering(sight.pods, now)), hasten=slow)
     return Teardown(Removal(RemovalState.GONE))
 
 
