@@ -45,7 +45,8 @@ class Connection:
 
 def connect(context: str | None = None, kubeconfig: Path | None = None, connections: int = CONNECTIONS) -> Connection:
     """Opens nothing yet. `kubeconfig`: default $KUBECONFIG, else ~/.kube/config, else the service account of the pod that this runs in.
-    `context`: default the file's current one. `connections`: how many calls and watches may be under way. Raises Unavailable when there is no such file or context, or it can't be used."""
+    `context`: default the file's current one. `connections`: how many calls and watches may be under
+    way. Raises Unavailable when there is no such file or context, or it can't be used."""
     config = configured(context, kubeconfig)
     timeout = httpx2.Timeout(REQUEST_SECONDS, connect=CONNECT_SECONDS)
     try:
