@@ -56,6 +56,13 @@ class Terminal:
             self._environ = dict(line.split("=", 1) for line in self._exported.read_text().split("\0") if "=" in line)
         return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
+    def must_run(self, block: Block) -> None:
+        """Types it, shows what came, and fails unless it went well."""
+        done = self.type(block)
+        print(f"\n$ {block.text}{done.stdout}{done.stderr[-2000:]}")
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+
     def close(self) -> None:
         for session in self._sessions:
             with suppress(ProcessLookupError):

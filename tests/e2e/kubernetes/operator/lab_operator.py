@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -27,35 +26,23 @@ from matrix_operator.engines.kubernetes_main import main  # noqa: E402
 from matrix_operator.reconcile.steps import Step  # noqa: E402
 from matrix_store.kubernetes.api import Api  # noqa: E402
 from matrix_store.kubernetes.connection import Connection  # noqa: E402
+from tests.e2e.kill_once import KillOnce  # noqa: E402
 from tests.e2e.kubernetes.kuberay.backend_world import SETTINGS  # noqa: E402
 from tests.e2e.kubernetes.kuberay.fake_reach import FakeReach  # noqa: E402
 
-OFTEN = {"Ensure": 4, "Remove": 3, "PutServe": 2}
-"""Steps that are taken again and again, and how many of these times are tried; of the others the first."""
-
 
 class Hook:
-    """Writes every step down, and kills the process where it was not killed before: a position is a kind of step, before or after its
-    effect, and how often this process has been there."""
+    """Writes every step down; with `tried` it kills the process after that."""
 
     def __init__(self, steps: Path, tried: Path | None) -> None:
         self._steps = steps
-        self._tried = tried
-        self._passed: Counter[str] = Counter()
+        self._kill = KillOnce(tried) if tried else None
 
     async def __call__(self, step: Step, moment: str) -> None:
-        name = type(step).__name__
         with self._steps.open("a") as file:
-            file.write(f"{os.getpid()} {time.monotonic():.3f} {moment} {name}\n")
-        if self._tried is None:
-            return
-        place = f"{moment} {name}"
-        self._passed[place] += 1
-        position = f"{place} {self._passed[place]}"
-        if self._passed[place] <= OFTEN.get(name, 1) and position not in self._tried.read_text().splitlines():
-            with self._tried.open("a") as file:
-                file.write(position + "\n")
-            os.kill(os.getpid(), signal.SIGKILL)
+            file.write(f"{os.getpid()} {time.monotonic():.3f} {moment} {type(step).__name__}\n")
+        if self._kill is not None:
+            await self._kill(step, moment)
 
 
 def freeze(what: str) -> None:
