@@ -53,7 +53,7 @@ RULES = (
         "list": "the nodes, by label",
         "watch": "how they are",
         "delete": "those of a cluster that ends, which would wait to be drained",
-    }),
+    }, rare=frozenset({"delete"})),
     Rule("", "services", {
         "list": "those of ours, by label",
         "watch": "whether somebody deletes them",

@@ -178,9 +178,8 @@ class _Process:
                 log.info("watches %s", ", ".join(self._options.namespaces) or "all namespaces")
                 await first_to_end(self._engine.run(stop), self._carrier.run(), self._lead(), self._watch_over())
         finally:
-            # Last of all: nothing is being done any more.
+            await self._store.close()  # which writes the last events, as only the holder of the lease may
             await self._lease.release()
-            await self._store.close()
             await self._election.http.aclose()
 
     async def _lead(self) -> None:
