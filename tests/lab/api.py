@@ -95,8 +95,9 @@ class Api:
         established = any(condition["type"] == "Established" and condition["status"] == "True" for condition in conditions)
         return established and self.http.get(f"{_all_of(found)}?limit=1").is_success
 
-    def create_namespace(self, name: str, timeout: float = 30.0) -> None:
-        """Returns when pods can be made in it: their admission needs the default service account, which a controller makes."""
+    def create_namespace(self, name: str, timeout: float = 120.0) -> None:
+        """Returns when pods can be made in it: their admission needs the default service account, which a controller makes. After an API
+        server was away for long the controllers ask for it again half a minute after it is back."""
         self.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         wait_for(lambda: self.has_service_account(name), f"namespace {name} has its service account", timeout)
 
