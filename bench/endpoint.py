@@ -134,7 +134,7 @@ async def compare(product: Product, own: str) -> list[Row]:
         ways = {
             "vLLM's own server": measured(over_http(client, own, "none")),
             "replica over HTTP": measured(over_http(client, f"{replica['httpUrl']}/v1", address.client_token)),
-            "gateway": measured(over_http(client, f"{address.gateway_url}/v1", address.client_token)),
+            "gateway": measured(over_http(client, f"{address.public.gateway_url}/v1", address.client_token)),
             "Matrix().chat over gRPC": measured(over_grpc(matrix)),
         }
         return await rounds(ways, "vLLM's own server")

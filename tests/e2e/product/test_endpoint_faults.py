@@ -37,7 +37,7 @@ def inside() -> Iterator[Inside]:
 
 def crowd_of(inside: Inside, retries: int = 2) -> Crowd:
     address = inside.address()
-    return Crowd(inside.product.home, MODEL, f"{address.gateway_url}/v1", address.client_token, retries=retries)
+    return Crowd(inside.product.home, MODEL, f"{address.public.gateway_url}/v1", address.client_token, retries=retries)
 
 
 @pytest.fixture

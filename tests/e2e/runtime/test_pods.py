@@ -59,8 +59,14 @@ def answered(pods: PodCluster) -> bool:
 def named(pod: Pod, title: str) -> psutil.Process:
     """The process of the pod whose title has this."""
 
+    def has_it(process: psutil.Process) -> bool:
+        try:
+            return title in " ".join(process.cmdline())
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):  # it has just ended
+            return False
+
     def look() -> psutil.Process | None:
-        found = [process for process in pod.processes() if title in " ".join(process.cmdline())]
+        found = [process for process in pod.processes() if has_it(process)]
         return found[0] if len(found) == 1 else None
 
     return eventually(look, 60, f"one process of {title}")

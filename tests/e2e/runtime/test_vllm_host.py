@@ -23,6 +23,7 @@ from matrix_runtime.engines.select import environment
 from matrix_runtime.errors import StartFailed
 from matrix_runtime.serving.channel import HostSpec
 from matrix_runtime.serving.host_process import HostProcess
+from matrix_runtime.sources.credentials import Credentials
 from matrix_runtime.sources.resolve import resolve
 from tests.e2e.runtime.engine_host import METADATA, TOKEN, EngineHost, refused
 from tests.e2e.runtime.openai_checks import CHECKS, Check
@@ -43,7 +44,7 @@ ENDLESS = {"messages": [{"role": "user", "content": "hello"}], "model": "m", "ma
 @pytest.fixture(scope="module")
 def model() -> Path:
     """The model's directory; converted once for each machine."""
-    found = asyncio.run(resolve(SOURCE, model_cache(), lambda *told: None, {}))
+    found = asyncio.run(resolve(SOURCE, model_cache(), lambda *told: None, {}, Credentials(None)))
     assert found is not None
     return found
 

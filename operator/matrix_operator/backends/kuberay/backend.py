@@ -35,6 +35,8 @@ NO_KUBERAY = (
     "KubeRay is not installed: the API server knows no RayClusters; install its operator with its CRDs "
     "(https://docs.ray.io/en/latest/cluster/kubernetes), the cluster then starts by itself"
 )
+FIRST_SECONDS = 10.0
+"""How long a look waits for the first lists: at the start objects are heard of before their pods."""
 NOT_YET = "the API server has not told yet what there is"
 
 
@@ -87,7 +89,7 @@ class KubeRayBackend:
 
     async def observe(self, cluster: MatrixCluster) -> Look[Observation]:
         watched = self._of(cluster)
-        if not watched.complete:
+        if not await watched.told(FIRST_SECONDS):
             return Unknown(NOT_YET)
         seen = watched.sight(cluster)
         found = observation(cluster, seen, self._clock())

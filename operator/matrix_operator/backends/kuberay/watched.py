@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Hashable
+from collections.abc import Coroutine, Hashable
+from contextlib import suppress
+from typing import Any
 
 from matrix_crds.cluster import MatrixCluster
 from matrix_operator.backends.kuberay.index import Index
@@ -51,6 +53,7 @@ class Watched:
         self._pods = Index(_owned, slim_pod)
         self._services = Index(_owned, slim_service)
         self._events = Index(_about, slim_event)
+        self._without_kuberay = asyncio.Event()
         self._ray_follower = Follower(api, collection("RayCluster", namespace), self._ray_clusters, OURS)
         self._followers = [
             Follower(api, collection("Pod", namespace), self._pods, OURS),
@@ -62,6 +65,16 @@ class Watched:
     def complete(self) -> bool:
         """Everything there was at the start is known."""
         return (self._ray_follower.synced.is_set() or self.kuberay_missing) and all(one.synced.is_set() for one in self._followers)
+
+    async def told(self, seconds: float) -> bool:
+        """Whether it is complete, or gets so within that time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                for follower in self._followers:
+                    await follower.synced.wait()
+                if not self.kuberay_missing:
+                    await first_of(self._ray_follower.synced.wait(), self._without_kuberay.wait())
+        return self.complete
 
     @property
     def age(self) -> float:
@@ -85,6 +98,7 @@ class Watched:
                 if not self.kuberay_missing:
                     log.warning("KubeRay is not installed: the API server knows no RayClusters; waiting for its CRDs")
                 self.kuberay_missing = True
+                self._without_kuberay.set()
                 await asyncio.sleep(WITHOUT_KUBERAY_SECONDS)
             self.kuberay_missing = self.kuberay_missing and not self._ray_follower.synced.is_set()
 
@@ -97,3 +111,14 @@ class Watched:
     def services(self, cluster: MatrixCluster) -> tuple[Object, ...]:
         """Our Services of a cluster."""
         return self._services.of(cluster.metadata.uid)
+
+
+async def first_of(*waits: Coroutine[Any, Any, object]) -> None:
+    """Returns when one of them does; the others are given up."""
+    tasks = [asyncio.create_task(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
