@@ -29,7 +29,6 @@ REMEMBERED = 10_000
 COMPONENT = "matrix-operator"
 WAITING = 10_000
 """Events that may wait to be written: more are dropped, and the log says so."""
-WRITERS = 4
 FLUSH_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
@@ -41,18 +40,17 @@ class Events:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._counts: OrderedDict[tuple[str, str], int] = OrderedDict()
-        self._waiting: list[asyncio.Queue[Event]] = []
-        """One for each writer; what says the same goes to the same one, so that it is counted in order."""
-        self._writers: list[asyncio.Task[None]] = []
+        self._waiting: asyncio.Queue[Event] = asyncio.Queue(WAITING)
+        self._writer: asyncio.Task[None] | None = None
+        """One, so that events are stored in the order in which they happened."""
 
     def record(self, event: Event) -> None:
         """Store an event soon, or count it to the one that says the same. Dropped in a namespace that is being deleted, and when the
         server does not take it."""
-        if not self._writers:
-            self._waiting = [asyncio.Queue(WAITING // WRITERS) for _ in range(WRITERS)]
-            self._writers = [asyncio.create_task(self._write_all(queue)) for queue in self._waiting]
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write_all())
         try:
-            self._waiting[hash(event.key) % WRITERS].put_nowait(event)
+            self._waiting.put_nowait(event)
         except asyncio.QueueFull:
             log.warning("%s: an event is not stored, too many wait: %s", event.key, event.message)
 
@@ -60,15 +58,14 @@ class Events:
         """Returns when all that was recorded is stored, or after FLUSH_SECONDS."""
         with suppress(TimeoutError):
             async with asyncio.timeout(FLUSH_SECONDS):
-                for queue in self._waiting:
-                    await queue.join()
+                await self._waiting.join()
 
     async def close(self) -> None:
         await self.flush()
-        for writer in self._writers:
-            writer.cancel()
-        await asyncio.gather(*self._writers, return_exceptions=True)
-        self._writers = []
+        if self._writer is not None:
+            self._writer.cancel()
+            await asyncio.gather(self._writer, return_exceptions=True)
+            self._writer = None
 
     async def list(self, key: ObjectKey | None, namespace: str | None) -> Sequence[Event]:
         """Oldest first, by when it last happened; what was recorded here before is among them."""
@@ -82,9 +79,9 @@ class Events:
         found = [(event, str(raw["metadata"]["creationTimestamp"])) for raw in items if (event := _event(raw)) is not None]
         return [event for event, _ in sorted(found, key=lambda pair: (pair[0].last, pair[1]))]
 
-    async def _write_all(self, waiting: asyncio.Queue[Event]) -> None:
+    async def _write_all(self) -> None:
         while True:
-            event = await waiting.get()
+            event = await self._waiting.get()
             name = _name(event)
             place = (event.key.namespace, name)
             try:
@@ -93,7 +90,7 @@ class Events:
             except StoreError as error:
                 log.warning("%s: an event is not stored (%s): %s", event.key, error, event.message)
             finally:
-                waiting.task_done()
+                self._waiting.task_done()
 
     async def _write(self, event: Event, name: str, known: int | None) -> int:
         """The count after it."""
