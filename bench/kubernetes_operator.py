@@ -67,9 +67,10 @@ class Run:
 
 
 @contextmanager
-def process(*argv: str, log: Path) -> Iterator[psutil.Process]:
+def process(*argv: str, log: Path, kubeconfig: Path) -> Iterator[psutil.Process]:
+    environ = {**os.environ, "KUBECONFIG": str(kubeconfig)}  # where kopf's own login looks
     with log.open("w") as errors:
-        child = subprocess.Popen([sys.executable, *argv], stdout=subprocess.PIPE, stderr=errors, cwd=ROOT, text=True)
+        child = subprocess.Popen([sys.executable, *argv], stdout=subprocess.PIPE, stderr=errors, cwd=ROOT, env=environ, text=True)
     try:
         yield psutil.Process(child.pid) if not argv[1].endswith("world") else _Said(child)  # type: ignore[misc]
     finally:
@@ -211,11 +212,13 @@ def run(module: str, port: int) -> Run:
         logs = Path(os.environ.get("BENCH_LOGS", scratch))
         plane = stack.enter_context(ControlPlane(Path(scratch) / "plane", crds=CRDS, scheduler=True))
         plane.api.create_namespace(NAMESPACE)
-        world = stack.enter_context(process("-m", "bench.kubernetes_world", str(plane.kubeconfig), log=logs / "world.log"))
+        world = stack.enter_context(
+            process("-m", "bench.kubernetes_world", str(plane.kubeconfig), log=logs / "world.log", kubeconfig=plane.kubeconfig)
+        )
         assert isinstance(world, _Said)
         extra = [str(port)] if port else []
         argv = ("-m", module, str(plane.kubeconfig), world.line, *extra)
-        operator = stack.enter_context(process(*argv, log=logs / f"{module}.log"))
+        operator = stack.enter_context(process(*argv, log=logs / f"{module}.log", kubeconfig=plane.kubeconfig))
         return asyncio.run(measure(plane, operator, port))
 
 

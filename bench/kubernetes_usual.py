@@ -6,7 +6,6 @@ It notices nothing that happens afterwards.
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import sys
 import urllib.request
@@ -98,5 +97,4 @@ def write_ready(namespace: str, plural: str, name: str) -> None:
 
 if __name__ == "__main__":
     RAYS = sys.argv[2]
-    os.environ["KUBECONFIG"] = sys.argv[1]  # where kopf's own login looks
     kopf.run(clusterwide=True, standalone=True)
