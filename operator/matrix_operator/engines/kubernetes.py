@@ -34,11 +34,12 @@ from matrix_operator.engines.kopf_login import KopfLogin
 from matrix_operator.engines.kubernetes_preflight import check
 from matrix_operator.engines.lease import Lease, Timing
 from matrix_operator.engines.loop import WORKERS, Engine
-from matrix_operator.engines.process import first_to_end, stop_on_signals
+from matrix_operator.engines.process import stop_on_signals
 from matrix_operator.http import Http
 from matrix_operator.metrics import OperatorMetrics
 from matrix_operator.rbac import OPERATOR, Place
 from matrix_operator.reconcile.steps import StepHook, no_hook
+from matrix_operator.tasks import first_to_end
 from matrix_store.kubernetes.api import Api
 from matrix_store.kubernetes.connection import CONNECTIONS, Connection, connect, is_inside
 from matrix_store.kubernetes.store import KubernetesStore

@@ -17,9 +17,10 @@ from matrix_crds.cluster import AllocationKind
 from matrix_operator.backends.choice import BackendChoice, Backends
 from matrix_operator.backends.local.backend import LocalBackend
 from matrix_operator.engines.loop import Engine
-from matrix_operator.engines.process import first_to_end, stop_on_signals
+from matrix_operator.engines.process import stop_on_signals
 from matrix_operator.metrics import ControllerMetrics
 from matrix_operator.reconcile.steps import StepHook, no_hook
+from matrix_operator.tasks import first_to_end
 from matrix_store.database import Database
 from matrix_store.errors import LockedElsewhere, StoreError
 from matrix_store.home import Home

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from datetime import UTC, datetime
 
@@ -28,6 +27,7 @@ from matrix_operator.backends.port import BackendRefusal, Observation, RayAddres
 from matrix_operator.errors import ForeignFault
 from matrix_operator.looks import Look, Present, Unknown
 from matrix_operator.ray_rest import RayRest
+from matrix_operator.tasks import first_to_end
 from matrix_store.errors import Conflict, Forbidden, NotFound, Rejected, StoreError
 from matrix_store.kubernetes.api import Api
 
@@ -65,15 +65,7 @@ class KubeRayBackend:
 
     async def run(self) -> None:
         """Until cancelled. Raises StoreError if what exists can't be listed at first."""
-        tasks = [asyncio.create_task(watched.run()) for watched in self._watched.values()]
-        try:
-            await asyncio.gather(*tasks)
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from errors
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await first_to_end(*(watched.run() for watched in self._watched.values()))
 
     @property
     def complete(self) -> bool:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Hashable
+from collections.abc import Hashable
 from contextlib import suppress
-from typing import Any
 
 from matrix_crds.cluster import MatrixCluster
 from matrix_operator.backends.kuberay.index import Index
@@ -19,6 +18,7 @@ from matrix_operator.backends.kuberay.reading import label
 from matrix_operator.backends.kuberay.rejection import REASONS
 from matrix_operator.backends.kuberay.sight import Sight, sight
 from matrix_operator.backends.kuberay.slim import slim_event, slim_pod, slim_ray_cluster, slim_service
+from matrix_operator.tasks import first_to_end
 from matrix_store.kubernetes.api import Api
 from matrix_store.kubernetes.faults import KindUnknown
 from matrix_store.kubernetes.follow import Follower
@@ -47,19 +47,23 @@ class Watched:
     """One namespace, or (None) all of them."""
 
     def __init__(self, api: Api, namespace: str | None) -> None:
-        self.kuberay_missing = False
-        """The API server has said that it knows no RayClusters."""
         self._ray_clusters = Index(_named, slim_ray_cluster)
         self._pods = Index(_owned, slim_pod)
         self._services = Index(_owned, slim_service)
         self._events = Index(_about, slim_event)
-        self._without_kuberay = asyncio.Event()
+        self._unknown = asyncio.Event()
+        """The API server has said that it knows no RayClusters."""
         self._ray_follower = Follower(api, collection("RayCluster", namespace), self._ray_clusters, OURS)
         self._followers = [
             Follower(api, collection("Pod", namespace), self._pods, OURS),
             Follower(api, collection("Service", namespace), self._services, OURS),
             Follower(api, collection("Event", namespace), self._events, WARNINGS),
         ]
+
+    @property
+    def kuberay_missing(self) -> bool:
+        """The API server knows no RayClusters, and never has since we ask."""
+        return self._unknown.is_set() and not self._ray_follower.synced.is_set()
 
     @property
     def complete(self) -> bool:
@@ -72,8 +76,7 @@ class Watched:
             async with asyncio.timeout(seconds):
                 for follower in self._followers:
                     await follower.synced.wait()
-                if not self.kuberay_missing:
-                    await first_of(self._ray_follower.synced.wait(), self._without_kuberay.wait())
+                await first_to_end(self._ray_follower.synced.wait(), self._unknown.wait())
         return self.complete
 
     @property
@@ -84,10 +87,7 @@ class Watched:
 
     async def run(self) -> None:
         """Until cancelled. Raises StoreError if what exists can't be listed at first."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow_ray_clusters())
-            for follower in self._followers:
-                group.create_task(follower.run())
+        await first_to_end(self._follow_ray_clusters(), *(follower.run() for follower in self._followers))
 
     async def _follow_ray_clusters(self) -> None:
         """KubeRay may be installed after us."""
@@ -95,12 +95,10 @@ class Watched:
             try:
                 await self._ray_follower.run()
             except KindUnknown:
-                if not self.kuberay_missing:
+                if not self._unknown.is_set():
                     log.warning("KubeRay is not installed: the API server knows no RayClusters; waiting for its CRDs")
-                self.kuberay_missing = True
-                self._without_kuberay.set()
+                self._unknown.set()
                 await asyncio.sleep(WITHOUT_KUBERAY_SECONDS)
-            self.kuberay_missing = self.kuberay_missing and not self._ray_follower.synced.is_set()
 
     def sight(self, cluster: MatrixCluster) -> Sight:
         """What there is of a cluster, as far as we have heard; for when it is complete."""
@@ -111,14 +109,3 @@ class Watched:
     def services(self, cluster: MatrixCluster) -> tuple[Object, ...]:
         """Our Services of a cluster."""
         return self._services.of(cluster.metadata.uid)
-
-
-async def first_of(*waits: Coroutine[Any, Any, object]) -> None:
-    """Returns when one of them does; the others are given up."""
-    tasks = [asyncio.create_task(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
