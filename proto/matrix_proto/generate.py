@@ -27,11 +27,13 @@ def main(arguments: list[str]) -> int:
 
 def _generate(directory: Path) -> dict[Path, str]:
     """The stubs, by where they belong."""
+    import grpc_tools
     from grpc_tools import protoc
 
     names = sorted(path.name for path in PACKAGE.glob("*.proto"))
     outputs = [f"--{kind}_out={directory}" for kind in ("python", "pyi", "grpc_python")]
-    failed = protoc.main(["protoc", f"-I{PACKAGE.parent}", *outputs, *(f"{PACKAGE.name}/{name}" for name in names)])
+    well_known = Path(grpc_tools.__file__).parent / "_proto"
+    failed = protoc.main(["protoc", f"-I{PACKAGE.parent}", f"-I{well_known}", *outputs, *(f"{PACKAGE.name}/{name}" for name in names)])
     if failed:
         raise SystemExit(failed)
     stubs = [Path(name).stem + suffix for name in names for suffix in SUFFIXES]

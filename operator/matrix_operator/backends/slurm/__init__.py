@@ -1,0 +1,1 @@
+"""The Slurm backend: clusters at sites, of which a bridge reports."""

@@ -1,0 +1,1 @@
+"""Slurm as the bridge sees it: one port, and the commands behind it."""
