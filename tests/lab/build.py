@@ -45,21 +45,28 @@ _TOO_OLD = re.compile(r"requires go .*running go|toolchain not available")
 _NO_NETWORK = re.compile(r"dial tcp|no such host|connection refused|i/o timeout|TLS handshake|proxyconnect|50[234] |module lookup disabled")
 
 
-def ensure(programs: Mapping[str, str] = CONTROL_PLANE, tell: Callable[[str], object] = lambda _: None, *, sources: Path = SOURCES) -> Path:
+def ensure(
+    programs: Mapping[str, str] = CONTROL_PLANE,
+    tell: Callable[[str], object] = lambda _: None,
+    *,
+    sources: Path = SOURCES,
+    stamps: Mapping[str, str] | None = None,
+) -> Path:
     """The directory that holds those programs, after building what was not there; `tell` gets a line before that. `sources` is the Go
-    module that they are built in.
+    module that they are built in; `stamps` are values of string variables in it, by package.name (default: Kubernetes' versions).
 
     Takes 10 ms when all of it is there, half a minute with a warm Go build cache, 5 to 8 minutes on two cores with an empty one.
     Whoever comes second waits for the first. Raises GoMissing, LabError.
     """
-    directory = cache_root() / _key(sources, _go_environment(sources))
+    flags = _link_flags((_versions() if sources == SOURCES else {}) if stamps is None else stamps)
+    directory = cache_root() / _key(sources, _go_environment(sources), flags)
     if _missing(directory, programs):
         directory.mkdir(parents=True, exist_ok=True)
         with FileLock(directory / "lock"):
             if missing := _missing(directory, programs):
                 version = f" of Kubernetes {kubernetes_version()}" if sources == SOURCES else ""
                 tell(f"building {', '.join(missing)}{version}: minutes, if Go has none of it in its cache")
-                _build(sources, directory, {name: programs[name] for name in missing})
+                _build(sources, directory, {name: programs[name] for name in missing}, flags)
     return directory
 
 
@@ -73,13 +80,13 @@ def _missing(directory: Path, programs: Mapping[str, str]) -> list[str]:
     return [name for name in programs if not (directory / name).is_file()]
 
 
-def _build(sources: Path, directory: Path, programs: Mapping[str, str]) -> None:
+def _build(sources: Path, directory: Path, programs: Mapping[str, str], flags: str) -> None:
     # Renamed only when complete: what an interrupted build leaves is never taken for a program.
     unfinished = directory / "unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     try:
-        _go(sources, "build", "-ldflags", _link_flags(sources), "-o", f"{unfinished}/", *programs.values())
+        _go(sources, "build", "-ldflags", flags, "-o", f"{unfinished}/", *programs.values())
         for name in programs:
             (unfinished / name).rename(directory / name)
     finally:
@@ -93,7 +100,7 @@ def _go_environment(sources: Path) -> str:
 
 def _go(sources: Path, *arguments: str) -> str:
     if shutil.which("go") is None:
-        raise GoMissing("there is no `go` on the PATH; install Go (https://go.dev/dl) to build the control plane")
+        raise GoMissing("there is no `go` on the PATH; install Go (https://go.dev/dl) to build the lab's programs")
     environment = {**os.environ, **_ENVIRONMENT}
     try:
         done = subprocess.run(["go", *arguments], cwd=sources, env=environment, text=True, capture_output=True, timeout=_MINUTES * 60)
@@ -113,18 +120,21 @@ def explain(errors: str) -> str:
     for line in lines:
         if _NO_NETWORK.search(line):
             return f"the Go module proxy can't be reached (`go env GOPROXY` shows it): {line}"
-    return f"the control plane could not be built: {lines[-1] if lines else 'Go gave no reason'}"
+    return f"the lab's programs could not be built: {lines[-1] if lines else 'Go gave no reason'}"
 
 
-def _link_flags(sources: Path) -> str:
-    """Without debug tables (a third smaller), and Kubernetes' own with the version that /version and `kubectl version` tell."""
-    if sources != SOURCES:
-        return "-s -w"
+def _link_flags(stamps: Mapping[str, str]) -> str:
+    """Without debug tables: a third smaller."""
+    return " ".join(["-s -w", *(f"-X {name}={value}" for name, value in stamps.items())])
+
+
+def _versions() -> Mapping[str, str]:
+    """Kubernetes' own, which /version and `kubectl version` tell."""
     version = kubernetes_version()
     major, minor, _ = version.removeprefix("v").split(".", 2)
     values = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
     packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
-    return " ".join(["-s -w", *(f"-X {package}.{name}={value}" for package in packages for name, value in values.items())])
+    return {f"{package}.{name}": value for package in packages for name, value in values.items()}
 
 
 def kubernetes_version() -> str:
@@ -135,9 +145,9 @@ def kubernetes_version() -> str:
     return found[1]
 
 
-def _key(sources: Path, toolchain: str) -> str:
+def _key(sources: Path, toolchain: str, flags: str) -> str:
     """Names what the programs depend on: versions, own sources, Go, and how it is called."""
-    digest = hashlib.sha256(repr((toolchain, sorted(_ENVIRONMENT.items()), _link_flags(sources))).encode())
+    digest = hashlib.sha256(repr((toolchain, sorted(_ENVIRONMENT.items()), flags)).encode())
     for path in sorted(path for path in sources.rglob("*") if path.is_file()):
         digest.update(f"\0{path.relative_to(sources)}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:16]

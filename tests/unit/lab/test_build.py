@@ -120,8 +120,8 @@ def test_without_go_it_is_said(go: Go, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         ("go: downloading go1.99 (linux/amd64)\ngo: download go1.99 for linux/amd64: toolchain not available\n", "^Go is too old: "),
         ("go: a@v1: module lookup disabled by GOPROXY=off\n", "^the Go module proxy can't be reached"),
-        ("# etcd\nmain.go:3: undefined: x\n", r"^the control plane could not be built: main\.go:3: undefined: x$"),
-        ("", "^the control plane could not be built: Go gave no reason$"),
+        ("# etcd\nmain.go:3: undefined: x\n", r"^the lab's programs could not be built: main\.go:3: undefined: x$"),
+        ("", "^the lab's programs could not be built: Go gave no reason$"),
     ],
 )
 def test_a_failure_is_one_line(errors: str, line: str) -> None:
