@@ -127,16 +127,24 @@ def outputs() -> dict[str, list[Manifest]]:
     """The manifests, by the name of their file. An operator needs the first, and one of the others; the last one names no namespace: it
     is applied to each that is watched."""
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": OPERATOR, "namespace": NAMESPACE}}
-    lease = [*_policy((NEW_LEASE,)), *({**rule, "resourceNames": [OPERATOR]} for rule in _policy((LEASE,)))]
     return {
         "own-namespace.yaml": [
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
             account,
-            *_bound("Role", f"{OPERATOR}-lease", lease, {"namespace": NAMESPACE}),
+            *_bound("Role", f"{OPERATOR}-lease", _lease(), {"namespace": NAMESPACE}),
         ],
         "cluster-wide.yaml": _bound("ClusterRole", OPERATOR, _policy(RULES)),
         "namespaced.yaml": _bound("Role", OPERATOR, _policy(RULES)),
     }
+
+
+def chart() -> Manifest:
+    """The rules of the chart's roles, by what they are for."""
+    return {"watched": _policy(RULES), "lease": _lease()}
+
+
+def _lease() -> list[Manifest]:
+    return [*_policy((NEW_LEASE,)), *({**rule, "resourceNames": [OPERATOR]} for rule in _policy((LEASE,)))]
 
 
 def _policy(rules: tuple[Rule, ...]) -> list[Manifest]:

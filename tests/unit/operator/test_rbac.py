@@ -7,21 +7,21 @@ from pathlib import Path
 import pytest
 
 from matrix_operator.rbac import LEASE, NEW_LEASE, OUTSIDE, RULES
-from matrix_operator.rbac_generate import FOLDER, main, stale, texts
+from matrix_operator.rbac_generate import ROOT, main, stale, texts
 
 
 def test_the_files_are_as_they_would_be_written() -> None:
-    assert stale(FOLDER) == []
+    assert stale(ROOT) == []
 
 
 def test_the_command_writes_them_and_finds_a_stale_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--folder", str(tmp_path), "--check"]) == 1
-    assert main(["--folder", str(tmp_path)]) == 0
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == texts()
-    (tmp_path / "namespaced.yaml").write_text("")
+    assert main(["--root", str(tmp_path), "--check"]) == 1
+    assert main(["--root", str(tmp_path)]) == 0
+    assert {path.relative_to(tmp_path): path.read_text() for path in tmp_path.rglob("*.yaml")} == texts()
+    (tmp_path / "deploy/rbac/namespaced.yaml").write_text("")
     capsys.readouterr()
-    assert main(["--folder", str(tmp_path), "--check"]) == 1
-    assert capsys.readouterr().err.startswith(f"{tmp_path}/namespaced.yaml is stale; run: ")
+    assert main(["--root", str(tmp_path), "--check"]) == 1
+    assert capsys.readouterr().err.startswith("deploy/rbac/namespaced.yaml is stale; run: ")
 
 
 def test_no_right_is_wider_than_it_must_be() -> None:
