@@ -48,6 +48,6 @@ class Sites(Protocol):
         """Changes with each report of that cluster that differs from the one before, and with the site's connection."""
         ...
 
-    async def reach(self, site: str, uid: str, target: TunnelTarget.ValueType) -> str | None:
+    async def reach(self, site: str, uid: str, target: TunnelTarget) -> str | None:
         """host:port where this process reaches that server of the cluster's head; None while there is no head."""
         ...
