@@ -19,6 +19,8 @@ from pydantic.alias_generators import to_camel
 STATE_PATH = "/matrix/v1/state"
 REPLICAS_PATH = "/matrix/v1/replicas"
 GATEWAY_PATH = "/matrix/v1/gateway"
+TARGETS_PATH = "/matrix/v1/targets"
+"""Read-only as the state, for Prometheus: where metrics are (matrix_runtime.system.targets)."""
 HEALTH_PATH = "/matrix/v1/health"
 API_VERSION = 1
 APPLICATION_PREFIX = "mx-md-"

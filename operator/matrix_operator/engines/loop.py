@@ -176,20 +176,11 @@ class Engine:
 
     def _count_objects(self) -> int:
         """Clusters there are. Sets the gauges of objects and of the queues on the way."""
-        counts: dict[tuple[str, str], int] = {}
-        clusters = 0
-        for stored in self._cache.all():
-            kind = stored.key.kind
-            clusters += kind == "MatrixCluster"
-            conditions = (stored.raw.get("status") or {}).get("conditions") or []
-            ready = next((item.get("status", "Unknown") for item in conditions if item.get("type") == "Ready"), "Unknown")
-            counts[kind, ready] = counts.get((kind, ready), 0) + 1
+        found = self._cache.all()
         for kind, queue in self._queues.items():
             self._metrics.queue.labels(kind).set(len(queue))
-        self._metrics.objects.clear()
-        for (kind, ready), count in counts.items():
-            self._metrics.objects.labels(kind, ready).set(count)
-        return clusters
+        self._metrics.show(found)
+        return sum(stored.key.kind == "MatrixCluster" for stored in found)
 
 
 def _concerns(stored: StoredObject | None) -> tuple[object, ...] | None:

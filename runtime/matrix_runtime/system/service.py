@@ -1,5 +1,5 @@
-"""The directory over HTTP: GET /matrix/v1/state, POST /matrix/v1/replicas and /matrix/v1/gateway, GET /matrix/v1/health (see
-matrix_proto.state)."""
+"""The directory over HTTP: GET /matrix/v1/state and /matrix/v1/targets, POST /matrix/v1/replicas and /matrix/v1/gateway,
+GET /matrix/v1/health (see matrix_proto.state)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from matrix_proto.state import GATEWAY_PATH, HEALTH_PATH, REPLICAS_PATH, STATE_PATH, Gateway, Replica, State, WireModel
+from matrix_proto.state import GATEWAY_PATH, HEALTH_PATH, REPLICAS_PATH, STATE_PATH, TARGETS_PATH, Gateway, Replica, State, WireModel
 from matrix_runtime.auth import Gate, error_body
 from matrix_runtime.system.bell import Bell
 from matrix_runtime.system.directory import Directory
 from matrix_runtime.system.probe import closed
+from matrix_runtime.system.targets import targets
 from matrix_runtime.tokens import CLIENT_TOKEN, RAY_TOKEN, TokenFile
 
 LONGEST_WAIT_SECONDS = 60.0
@@ -39,15 +40,17 @@ class DirectoryService:
         """Rings when the revision has moved."""
 
     def app(self, secrets_dir: Path) -> ASGIApp:
-        """The ASGI app, behind its gate: the state for either token, a report for Ray's."""
+        """The ASGI app, behind its gate: the state and the targets for either token, a report for Ray's."""
         routes = [
             Route(STATE_PATH, self._get_state),
+            Route(TARGETS_PATH, self._get_targets),
             Route(REPLICAS_PATH, self._post_replica, methods=["POST"]),
             Route(GATEWAY_PATH, self._post_gateway, methods=["POST"]),
             Route(HEALTH_PATH, self._get_health),
         ]
         ray, client = TokenFile(secrets_dir / RAY_TOKEN), TokenFile(secrets_dir / CLIENT_TOKEN)
-        return Gate(Starlette(routes=routes), {STATE_PATH: (ray, client), REPLICAS_PATH: (ray,), GATEWAY_PATH: (ray,), HEALTH_PATH: ()})
+        readers, reporters = dict.fromkeys((STATE_PATH, TARGETS_PATH), (ray, client)), dict.fromkeys((REPLICAS_PATH, GATEWAY_PATH), (ray,))
+        return Gate(Starlette(routes=routes), {**readers, **reporters, HEALTH_PATH: ()})
 
     async def sweep_forever(self) -> None:
         """Lets the directory notice silence, and closed ports."""
@@ -81,6 +84,9 @@ class DirectoryService:
         deadline = time.monotonic() + wait
         while self._directory.revision == since and (left := deadline - time.monotonic()) > 0:
             await self.changed.wait(left)
+
+    async def _get_targets(self, request: Request) -> Response:
+        return JSONResponse(targets(self.state()))
 
     async def _post_replica(self, request: Request) -> Response:
         return await self._take(request, Replica, self._directory.report)

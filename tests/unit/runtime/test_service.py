@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from httpx2 import ASGITransport
 
-from matrix_proto.state import GATEWAY_PATH, HEALTH_PATH, REPLICAS_PATH, STATE_PATH, Replica, State
+from matrix_proto.state import GATEWAY_PATH, HEALTH_PATH, REPLICAS_PATH, STATE_PATH, TARGETS_PATH, Replica, State
 from matrix_runtime.http_server import listen
 from matrix_runtime.system.directory import Directory
 from matrix_runtime.system.probe import closed
@@ -52,8 +52,30 @@ def test_the_state_takes_either_token_a_report_only_rays_and_health_none(http: h
         assert (await http.post(REPLICAS_PATH, json=REPORT, headers=CLIENT)).status_code == 401
         assert (await http.post(GATEWAY_PATH, json={"ready": True}, headers=CLIENT)).status_code == 401
         assert (await http.post(GATEWAY_PATH, json={"ready": True})).status_code == 401
+        assert (await http.get(TARGETS_PATH)).status_code == 401
+        assert (await http.get(TARGETS_PATH, headers=CLIENT)).json() == []
         assert (await http.get(HEALTH_PATH)).status_code == 200
         assert (await http.get("/", headers=RAY)).status_code == 404
+
+    asyncio.run(run())
+
+
+def test_prometheus_finds_the_gateway_and_the_replicas_that_have_servers(http: httpx2.AsyncClient) -> None:
+    ready = {**REPORT, "httpUrl": "http://10.0.0.5:31000"}
+    draining = {**REPORT, "id": "b", "state": "Draining", "httpUrl": "http://[fd00::5]:31001"}
+    starting = {**REPORT, "id": "c", "state": "Starting"}
+
+    async def run() -> None:
+        for report in (ready, draining, starting):
+            await http.post(REPLICAS_PATH, json=report, headers=RAY)
+        await http.post(GATEWAY_PATH, json={"ready": True, "url": "http://10.0.0.4:8470"}, headers=RAY)
+        answer = await http.get(TARGETS_PATH, headers=CLIENT)
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.json() == [
+            {"targets": ["10.0.0.4:8470"], "labels": {"component": "gateway"}},
+            {"targets": ["10.0.0.5:31000"], "labels": {"component": "replica", "deployment": "m"}},
+            {"targets": ["[fd00::5]:31001"], "labels": {"component": "replica", "deployment": "m"}},
+        ]
 
     asyncio.run(run())
 

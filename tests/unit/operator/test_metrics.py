@@ -1,0 +1,62 @@
+"""What the controller shows of the objects there are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prometheus_client import generate_latest
+
+from matrix_operator.metrics import ControllerMetrics
+from matrix_store.port import StoredObject
+
+
+def stored(name: str, *conditions: dict[str, Any], kind: str = "MatrixCluster") -> StoredObject:
+    status = {"status": {"conditions": list(conditions)}} if conditions else {}
+    return StoredObject({"kind": kind, "metadata": {"name": name, "namespace": "team"}, **status})
+
+
+def condition(type: str, status: str, reason: str = "R") -> dict[str, Any]:
+    return {"type": type, "status": status, "reason": reason}
+
+
+def series(metrics: ControllerMetrics, name: str) -> set[tuple[tuple[str, ...], float]]:
+    """Values of the labels, in their order, with the value."""
+    (family,) = (family for family in metrics.registry.collect() if family.name == name)
+    return {(tuple(sample.labels.values()), sample.value) for sample in family.samples}
+
+
+def test_objects_are_counted_by_their_readiness() -> None:
+    metrics = ControllerMetrics()
+    ready, not_ready = condition("Ready", "True"), condition("Ready", "False")
+    metrics.show([stored("a", ready), stored("b", ready), stored("c", not_ready), stored("d"), stored("m", ready, kind="ModelDeployment")])
+    assert series(metrics, "matrix_objects") == {
+        (("MatrixCluster", "True"), 2.0),
+        (("MatrixCluster", "False"), 1.0),
+        (("MatrixCluster", "Unknown"), 1.0),
+        (("ModelDeployment", "True"), 1.0),
+    }
+
+
+def test_each_condition_of_each_object_is_one_series() -> None:
+    metrics = ControllerMetrics()
+    metrics.show([stored("a", condition("BackendReachable", "Unknown", "BackendUnreachable"), condition("Ready", "True", "Ready"))])
+    assert series(metrics, "matrix_object_condition") == {
+        (("MatrixCluster", "team", "a", "BackendReachable", "Unknown", "BackendUnreachable"), 1.0),
+        (("MatrixCluster", "team", "a", "Ready", "True", "Ready"), 1.0),
+    }
+
+
+def test_what_is_so_no_more_is_not_told_any_more() -> None:
+    metrics = ControllerMetrics()
+    metrics.show([stored("a", condition("Ready", "False", "Starting")), stored("b", condition("Ready", "True", "Ready"))])
+    metrics.show([stored("a", condition("Ready", "True", "Ready"))])
+    assert series(metrics, "matrix_object_condition") == {(("MatrixCluster", "team", "a", "Ready", "True", "Ready"), 1.0)}
+    assert series(metrics, "matrix_objects") == {(("MatrixCluster", "True"), 1.0)}
+    metrics.show([])
+    assert series(metrics, "matrix_objects") == set()
+
+
+def test_a_name_with_quotes_is_written_so_that_it_can_be_read_again() -> None:
+    metrics = ControllerMetrics()
+    metrics.show([stored("a", condition("Ready", "False", 'say "no"\n'))])
+    assert rb'reason="say \"no\"\n"' in generate_latest(metrics.registry)
