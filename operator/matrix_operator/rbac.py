@@ -91,6 +91,20 @@ LEASE = Rule(LEASES, "leases", {"get": "who acts", "patch": "that we do"})
 NEW_LEASE = Rule(LEASES, "leases", {"create": "the first time, and after somebody has deleted it"})
 """A name can't be asked for with a creation."""
 
+RETIREMENT = (
+    Rule("apps", "deployments/scale", {"get": "how many operators there are", "patch": "that none is left, or as many as before"}),
+    LEASE,
+)
+"""By the operator's name, in its own namespace, for `matrix operator retire`; and NEW_LEASE."""
+LEFT_BEHIND = Rule("matrix.dev", "matrixclusters", {
+    "list": "which there are",
+    "patch": "that they can be deleted without an operator",
+    "get": "whether one is being deleted, when that was refused",
+})  # fmt: skip
+"""For the same, in each namespace that was watched, when clusters are kept."""
+TAKEN_ALONG = Rule("matrix.dev", "matrixclusters", {"list": "which there are", "delete": "all of them"})
+"""The same, when they are deleted."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -140,11 +154,22 @@ def outputs() -> dict[str, list[Manifest]]:
 
 def chart() -> Manifest:
     """The rules of the chart's roles, by what they are for."""
-    return {"watched": _policy(RULES), "lease": _lease()}
+    return {
+        "watched": _policy(RULES),
+        "lease": _lease(),
+        "retirement": _named(RETIREMENT),
+        "keep": _policy((LEFT_BEHIND,)),
+        "delete": _policy((TAKEN_ALONG,)),
+    }
 
 
 def _lease() -> list[Manifest]:
-    return [*_policy((NEW_LEASE,)), *({**rule, "resourceNames": [OPERATOR]} for rule in _policy((LEASE,)))]
+    return _named((LEASE,))
+
+
+def _named(rules: tuple[Rule, ...]) -> list[Manifest]:
+    """Rights on what has the operator's name, and to make its lease."""
+    return [*_policy((NEW_LEASE,)), *({**rule, "resourceNames": [OPERATOR]} for rule in _policy(rules))]
 
 
 def _policy(rules: tuple[Rule, ...]) -> list[Manifest]:

@@ -1,16 +1,23 @@
-{{/* The name of everything. */}}
+{{/* The name of everything: there is one operator in a namespace, since all in it share a Lease of this name. Helm itself refuses a
+second release that would work on the same objects. */}}
 {{- define "matrix.name" -}}
-{{ .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+matrix-operator
 {{- end }}
 
-{{- define "matrix.selectorLabels" -}}
+{{- define "matrix.releaseLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{/* Of the operator's own pods, and no others of the release. */}}
+{{- define "matrix.selectorLabels" -}}
+{{ include "matrix.releaseLabels" . }}
+app.kubernetes.io/component: operator
+{{- end }}
+
 {{- define "matrix.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{ include "matrix.selectorLabels" . }}
+{{ include "matrix.releaseLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 app.kubernetes.io/part-of: matrix
@@ -65,4 +72,56 @@ allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities:
   drop: [ALL]
+{{- end }}
+
+{{/* Where a pod of the chart may run. */}}
+{{- define "matrix.placement" -}}
+{{- range $name := list "priorityClassName" "nodeSelector" "tolerations" "affinity" }}
+{{- with get $.Values $name }}
+{{ dict $name . | toYaml }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What a container needs where the root file system can't be written to. */}}
+{{- define "matrix.homeEnv" -}}
+- name: HOME
+  value: /tmp
+- name: PYTHONDONTWRITEBYTECODE
+  value: "1"
+{{- end }}
+
+{{/* A role and its binding. `kind`, `name`, `namespace` (none for ClusterRoles), `rules`, `account`, `annotations`; `root` is the top. */}}
+{{- define "matrix.role" -}}
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ .kind }}
+{{ include "matrix.roleMetadata" . }}
+rules:
+  {{- toYaml .rules | nindent 2 }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ .kind }}Binding
+{{ include "matrix.roleMetadata" . }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: {{ .kind }}
+  name: {{ .name }}
+subjects:
+  - kind: ServiceAccount
+    name: {{ .account }}
+    namespace: {{ .root.Release.Namespace }}
+{{- end }}
+
+{{- define "matrix.roleMetadata" -}}
+metadata:
+  name: {{ .name }}
+  {{- with .namespace }}
+  namespace: {{ . }}
+  {{- end }}
+  labels:
+    {{- include "matrix.labels" .root | nindent 4 }}
+  {{- with .annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 {{- end }}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from matrix_cli.settings import Group, Settings
+from matrix_cli.times import Duration
 from matrix_client.context import KUBERNETES, LOCAL
 from matrix_client.errors import UsageError
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from matrix_operator.engines.health_server import Address
     from matrix_operator.engines.kubernetes import Options
     from matrix_operator.engines.kubernetes_settings import SiteSettings
+    from matrix_operator.retirement import Order
 
 ALL = "all"
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -61,6 +63,43 @@ def run(ctx: click.Context, /, config: Path | None, **given: Any) -> None:
     ctx.exit(main(_options(ctx.ensure_object(Settings), given), kuberay(settings)))
 
 
+@operator.command()
+@click.option("--clusters", type=click.Choice(["keep", "delete"]), default="keep", show_default=True, help="What becomes of the clusters.")
+@click.option("-n", "--namespace", "namespaces", multiple=True, metavar="NAME", help="That it watches; again for more (default: all).")
+@click.option("--kubeconfig", type=FILE, help="Which cluster (default: that of this pod, else as kubectl finds it).")
+@click.option("--context", metavar="NAME", help="A context of the kubeconfig (default: its current one).")
+@click.option("--operator-namespace", metavar="NAME", help="Where the operator is (default: that of this pod, or of the context).")
+@click.option("--deployment", metavar="NAME", help="The operator's (default: matrix-operator).")
+@click.option("--lease-name", metavar="NAME", help="The operator's lease (default: matrix-operator).")
+@click.option("--timeout", type=Duration(), default="4m", show_default=True, help="How long to wait; then exit code 1.")
+@click.pass_context
+def retire(ctx: click.Context, /, **given: Any) -> None:
+    """End the operator for good, before it is uninstalled.
+
+    Clusters that are kept go on running, and can be deleted without an operator afterwards. When it can't be done the operator goes on.
+    """
+    try:
+        from matrix_operator.retirement import main
+    except ImportError as error:
+        raise click.ClickException(f"this needs {error.name}: pip install 'matrix-operator[operator]'") from error
+    settings = ctx.ensure_object(Settings)
+    ctx.exit(main(_order(settings, given), given["kubeconfig"], given["context"] or _context(settings)))
+
+
+def _order(settings: Settings, given: dict[str, Any]) -> Order:
+    from matrix_operator.rbac import OPERATOR
+    from matrix_operator.retirement import Clusters, Order
+
+    return Order(
+        clusters=Clusters(given["clusters"]),
+        namespaces=_watched(settings, given),
+        namespace=given["operator_namespace"],
+        deployment=given["deployment"] or OPERATOR,
+        lease_name=given["lease_name"] or OPERATOR,
+        seconds=given["timeout"],
+    )
+
+
 def _overriding(given: dict[str, Any]) -> SiteSettings:
     from matrix_operator.engines.kubernetes_settings import SiteSettings
 
@@ -79,7 +118,7 @@ def _options(settings: Settings, given: dict[str, Any]) -> Options:
     return Options(
         kubeconfig=given["kubeconfig"],
         context=given["context"] or _context(settings),
-        namespaces=_namespaces(given["namespaces"] or ((settings.given_namespace,) if settings.given_namespace else ())),
+        namespaces=_watched(settings, given),
         lease_name=given["lease_name"] or OPERATOR,
         lease_namespace=given["lease_namespace"],
         health=_address(given["bind_address"], given["health_port"]),
@@ -93,6 +132,10 @@ def _context(settings: Settings) -> str | None:
     if settings.context != LOCAL and kind != KUBERNETES:
         raise UsageError(f"the operator runs in a context kubernetes[/NAME], not in {settings.context!r}")
     return name or None
+
+
+def _watched(settings: Settings, given: dict[str, Any]) -> tuple[str, ...]:
+    return _namespaces(given["namespaces"] or ((settings.given_namespace,) if settings.given_namespace else ()))
 
 
 def _namespaces(given: tuple[str, ...]) -> tuple[str, ...]:
