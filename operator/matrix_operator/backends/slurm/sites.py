@@ -25,6 +25,8 @@ class SiteSilence:
     reported of this cluster yet."""
 
     message: str
+    listening: bool = True
+    """The site reports, and this cluster is not among what it reported: it can be told what is wanted. False: nobody is there to tell."""
 
 
 class SiteRefusal(Exception):
