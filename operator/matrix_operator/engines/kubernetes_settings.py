@@ -33,6 +33,7 @@ class SiteSettings(_Model):
     """As backends.kuberay.settings.KubeRaySettings, in which the defaults are. What is absent is not decided here."""
 
     image: Text | None = None
+    ray_images: dict[Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")], Text] | None = None
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
     image_pull_secrets: list[Text] | None = None
     gpu_resource: Text | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -100,6 +101,22 @@ def test_what_no_cluster_can_be_made_of_is_refused_with_what_to_write(spec: dict
 
 def test_another_ray_is_fine_in_an_image_of_ones_own() -> None:
     assert isinstance(step({"ray": {"version": "2.59.0"}, "backend": {"kubernetes": {"image": "x"}}}, Sight(None)), Create)
+
+
+def test_a_site_may_have_an_image_for_another_ray() -> None:
+    richer = replace(SETTINGS, ray_images={"2.59.0": "other"})
+    of = cluster({"ray": {"version": "2.59.0"}})
+    made = decide(of, allocation(of), Sight(None), richer)
+    assert isinstance(made, Create)
+    assert _images(made.ray_cluster) == {"other"}
+    usual = decide(cluster(), allocation(cluster()), Sight(None), richer)
+    assert isinstance(usual, Create)
+    assert _images(usual.ray_cluster) == {SETTINGS.image}
+
+
+def _images(made: Object) -> set[str]:
+    templates = [made["spec"]["headGroupSpec"]["template"], *(group["template"] for group in made["spec"].get("workerGroupSpecs", ()))]
+    return {container["image"] for template in templates for container in template["spec"]["containers"]}
 
 
 def test_a_cluster_that_runs_is_not_refused_for_what_the_site_has_taken_back() -> None:

@@ -12,6 +12,7 @@ from matrix_operator.engines.kubernetes_settings import SettingsError, SiteSetti
 
 WHOLE = """
 image: example.com/matrix:1
+rayImages: {"2.59.0": "example.com/matrix:0"}
 imagePullPolicy: Always
 imagePullSecrets: [pull]
 gpuResource: amd.com/gpu
@@ -38,6 +39,7 @@ def test_the_file_has_every_setting_of_the_backend() -> None:
 def test_a_whole_file(tmp_path: Path) -> None:
     assert settings(tmp_path, WHOLE).kuberay() == KubeRaySettings(
         image="example.com/matrix:1",
+        ray_images={"2.59.0": "example.com/matrix:0"},
         image_pull_policy="Always",
         image_pull_secrets=("pull",),
         gpu_resource="amd.com/gpu",
@@ -67,7 +69,8 @@ def test_without_an_image_nothing_can_be_made(tmp_path: Path, text: str) -> None
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("images: x", "images: there is no such setting; there are image, imagePullPolicy"),
+        ("images: x", "images: there is no such setting; there are image, rayImages, imagePullPolicy"),
+        ("rayImages: {newest: x}", "rayImages.newest.[key]: string should match pattern"),
         ("run_as_user: 5", "run_as_user: there is no such setting"),
         ("runAsUser: 0", "runAsUser: input should be greater than or equal to 1"),
         ("runAsUser: '5'", "runAsUser: input should be a valid integer"),

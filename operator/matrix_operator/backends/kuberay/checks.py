@@ -41,7 +41,7 @@ def check_always(spec: MatrixClusterSpec) -> None:
 
 def check_new(spec: MatrixClusterSpec, settings: KubeRaySettings) -> None:
     """Raises BackendRefusal for what no cluster can be made of. What runs already is not asked: the site's settings may have changed."""
-    _check_ray(spec)
+    _check_ray(spec, settings)
     for index, group in enumerate(spec.worker_groups):
         field = f"spec.workerGroups[{index}]"
         if group.name == HEAD_GROUP:
@@ -49,18 +49,18 @@ def check_new(spec: MatrixClusterSpec, settings: KubeRaySettings) -> None:
         if group.accelerator and group.accelerator not in settings.accelerators:
             known = ", ".join(sorted(settings.accelerators)) or "none"
             fact = f"{field}.accelerator {group.accelerator} is not known to this operator (it knows {known})"
-            raise _invalid(f"{fact}; choose one of these, or add it to the chart's value `accelerators`")
+            raise _invalid(f"{fact}; choose one of these, or add it to the chart's value `clusters.accelerators`")
     for where, claim in _claims(spec):
         if ".." in sub_path(claim).split("/"):
             raise _invalid(f"{where}.persistentVolumeClaim.path must not leave the volume; remove the `..`")
 
 
-def _check_ray(spec: MatrixClusterSpec) -> None:
+def _check_ray(spec: MatrixClusterSpec, settings: KubeRaySettings) -> None:
     wanted = spec.ray.version
     if tuple(map(int, wanted.split("."))) < OLDEST_RAY:
         fact = f"spec.ray.version {wanted} is older than {'.'.join(map(str, OLDEST_RAY))}, the first with tokens"
         raise BackendRefusal(ClusterReason.RAY_VERSION_MISMATCH, f"{fact}; write `version: {RAY_VERSION}`")
-    if kubernetes_of(spec).image is None and wanted != RAY_VERSION:
+    if kubernetes_of(spec).image is None and wanted not in {RAY_VERSION, *settings.ray_images}:
         fact = f"spec.ray.version is {wanted}, but this operator's image has Ray {RAY_VERSION}"
         advice = f"write `version: {RAY_VERSION}`, or name an image with Ray {wanted} in spec.backend.kubernetes.image"
         raise BackendRefusal(ClusterReason.RAY_VERSION_MISMATCH, f"{fact}; {advice}")

@@ -75,7 +75,7 @@ def _container(
 ) -> Object:
     return {
         "name": name,
-        "image": kubernetes_of(cluster.spec).image or settings.image,
+        "image": kubernetes_of(cluster.spec).image or settings.ray_images.get(cluster.spec.ray.version, settings.image),
         "imagePullPolicy": settings.image_pull_policy,
         "env": [{"name": variable, "value": value} for variable, value in environment.items()],
         "volumeMounts": [item.mount for item in mounted],
