@@ -1,0 +1,31 @@
+"""A cluster's directory on the shared file system, and what is where in it: by it the bridge and the nodes speak to each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from matrix_slurm_bridge.slurm.names import JobTag
+
+
+@dataclass(frozen=True)
+class ClusterDirectory:
+    """A cluster's directory on the shared file system, and what is where in it."""
+
+    path: Path
+
+    @property
+    def secrets(self) -> Path:
+        return self.path / "secrets"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def nodes(self) -> Path:
+        """What each node's program says of itself."""
+        return self.path / "nodes"
+
+    def status_file(self, tag: JobTag) -> Path:
+        return self.nodes / f"{tag.node_name}-{tag.attempt}-{tag.serial}.json"

@@ -1,0 +1,43 @@
+#!/bin/bash
+#SBATCH --job-name=mx-11111111-head-0
+#SBATCH --comment=matrix:11111111-2222-3333-4444-555555555555:head:0:1:1
+#SBATCH --output=/shared/team/matrix/clusters/11111111-2222-3333-4444-555555555555/logs/mx-11111111-head-0-1-1.log
+#SBATCH --open-mode=append
+#SBATCH --export=NIL
+#SBATCH --nodes=1
+#SBATCH --ntasks=1
+#SBATCH --cpus-per-task=2
+#SBATCH --mem=4096M
+#SBATCH --no-requeue
+
+# Slurm was told to pass on nothing of the submitter's environment; without this, srun would pass on nothing of ours.
+unset SLURM_EXPORT_ENV
+[ -n "${HOME:-}" ] || HOME=~
+[ -n "${USER:-}" ] || USER=$(id -un)
+[ -n "${LANG:-}" ] || LANG=C.UTF-8
+export HOME USER LANG LOGNAME="$USER" PATH="${PATH:-/usr/local/bin:/usr/bin:/bin}"
+
+# From the profile default of the site's file:
+# (no lines)
+
+PYTHON=/shared/team/matrix/env/bin/python
+STATUS=/shared/team/matrix/clusters/11111111-2222-3333-4444-555555555555/nodes/head-1-1.json
+if ! [ -x "$PYTHON" ]; then
+  why="the Python of profile default ($PYTHON) is not on $(uname -n); make it readable there, or correct python in the site's file"
+  echo "$why" >&2
+  printf '{"phase": "Failed", "reason": "StartFailed", "message": "%s", "jobId": "%s"}\n' "$why" "$SLURM_JOB_ID" >"$STATUS.draft"
+  mv "$STATUS.draft" "$STATUS"
+  exit 127
+fi
+exec "$PYTHON" -m matrix_slurm_bridge.node head \
+  --cluster /shared/team/matrix/clusters/11111111-2222-3333-4444-555555555555 \
+  --uid 11111111-2222-3333-4444-555555555555 \
+  --role head \
+  --index 0 \
+  --attempt 1 \
+  --serial 1 \
+  --ray-version 2.60.0 \
+  --cpus 2 \
+  --memory 4294967296 \
+  --gpus 0 \
+  --ports 20000-31999

@@ -1,0 +1,57 @@
+#!/bin/bash
+#SBATCH --job-name=mx-11111111-gpu-1
+#SBATCH --comment=matrix:11111111-2222-3333-4444-555555555555:gpu:1:3:2
+#SBATCH --output=/shared/team/matrix/clusters/11111111-2222-3333-4444-555555555555/logs/mx-11111111-gpu-1-3-2.log
+#SBATCH --open-mode=append
+#SBATCH --export=NIL
+#SBATCH --nodes=1
+#SBATCH --ntasks=1
+#SBATCH --cpus-per-task=16
+#SBATCH --mem=122880M
+#SBATCH --gres=gpu:h100:2
+#SBATCH --partition=gpu-long
+#SBATCH --account=team-a
+#SBATCH --qos=high
+#SBATCH --constraint=[rack1|rack2]&nvme
+#SBATCH --time=1441
+#SBATCH --requeue
+#SBATCH --signal=B:USR1@300
+#SBATCH --exclude=broken[1-3]
+
+# Slurm was told to pass on nothing of the submitter's environment; without this, srun would pass on nothing of ours.
+unset SLURM_EXPORT_ENV
+[ -n "${HOME:-}" ] || HOME=~
+[ -n "${USER:-}" ] || USER=$(id -un)
+[ -n "${LANG:-}" ] || LANG=C.UTF-8
+export HOME USER LANG LOGNAME="$USER" PATH="${PATH:-/usr/local/bin:/usr/bin:/bin}"
+
+# From the profile gpu of the site's file:
+source /etc/profile.d/modules.sh
+module load cuda/12.8
+
+PYTHON=/shared/team/matrix/env/bin/python
+STATUS=/shared/team/matrix/clusters/11111111-2222-3333-4444-555555555555/nodes/gpu-1-3-2.json
+if ! [ -x "$PYTHON" ]; then
+  why="the Python of profile gpu ($PYTHON) is not on $(uname -n); make it readable there, or correct python in the site's file"
+  echo "$why" >&2
+  printf '{"phase": "Failed", "reason": "StartFailed", "message": "%s", "jobId": "%s"}\n' "$why" "$SLURM_JOB_ID" >"$STATUS.draft"
+  mv "$STATUS.draft" "$STATUS"
+  exit 127
+fi
+exec "$PYTHON" -m matrix_slurm_bridge.node worker \
+  --cluster /shared/team/matrix/clusters/11111111-2222-3333-4444-555555555555 \
+  --uid 11111111-2222-3333-4444-555555555555 \
+  --role gpu \
+  --index 1 \
+  --attempt 3 \
+  --serial 2 \
+  --ray-version 2.60.0 \
+  --cpus 16 \
+  --memory 128849018880 \
+  --gpus 2 \
+  --accelerator H100 \
+  --resource fast.disk=0.5 \
+  --resource sandbox-slots=8 \
+  --ports 25000-25999 \
+  --local-directory /scratch/local \
+  --grace 600
