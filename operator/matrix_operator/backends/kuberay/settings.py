@@ -24,7 +24,7 @@ class KubeRaySettings:
     image: str
     """The image of all nodes whose manifest names none: the operator's own version of it."""
     ray_images: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """Other images, by the version of Ray that is in them: for clusters whose `ray.version` is such a one, and whose manifest names none."""
+    """Other images, by the version of Ray that is in them: for clusters with that `ray.version` whose manifest names none."""
     image_pull_policy: str = "IfNotPresent"
     image_pull_secrets: tuple[str, ...] = ()
     gpu_resource: str = "nvidia.com/gpu"
