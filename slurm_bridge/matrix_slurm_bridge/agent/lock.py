@@ -1,0 +1,171 @@
+"""One agent for each site's shared directory, on whatever login node: a file that only one can make, and a heartbeat beside it.
+
+On this host the holder is judged by its process. On another one it is alive while its beat moves, and given up when that has stood still
+for STALE_SECONDS of our own clock. Nothing here needs the file system's locks, which network file systems have or have not: link(2) makes
+the file in one step on all of them, and rename(2) takes it away for one alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from matrix_slurm_bridge.agent.errors import LockedElsewhere, LockLost, Unusable
+from matrix_store.owner import Liveness, Owner, judge, this_process
+
+HEARTBEAT_SECONDS = 5.0
+STALE_SECONDS = 30.0
+"""How long another host's beat must stand still before its lock is taken over. Network file systems show a write seconds later."""
+SAFE_SECONDS = 18.0
+"""How long the holder may act after its last heartbeat: the rest is for what it has begun and for a slow file system."""
+_LOOK_SECONDS = 0.5
+_LOCK = "lock"
+
+
+def running_time() -> float:
+    """Seconds that no setting of the clock moves and that go on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who has the lock."""
+
+    owner: Owner
+    liveness: Liveness
+    token: str
+    beat: str
+
+    def __str__(self) -> str:
+        return f"process {self.owner.pid} on host {self.owner.host}"
+
+
+class AgentLock:
+    """The lock of one directory, as seen by one process. Calls may block as long as the file system does. They raise Unusable."""
+
+    def __init__(
+        self,
+        directory: Path,
+        here: Owner | None = None,
+        now: Callable[[], float] = running_time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._directory = directory
+        self._here = here or this_process()
+        self._now = now
+        self._sleep = sleep
+        self._token = os.urandom(16).hex()
+        self._beats = 0
+        self._last_beat: float | None = None
+
+    def acquire(self) -> None:
+        """Take it, from a holder that is gone as well. Waits up to STALE_SECONDS to see whether another host's holder lives. Raises
+        LockedElsewhere, naming the process and its host."""
+        first: Holder | None = None
+        since = self._now()
+        while not self._make():
+            holder = self.holder()
+            if holder is None:
+                continue
+            if first is None or first.token != holder.token:
+                first, since = holder, self._now()
+            if holder.liveness is Liveness.ALIVE or holder.beat != first.beat:
+                raise LockedElsewhere(f"an agent works on {self._directory.parent} already ({holder}): use that one, or end it there")
+            if holder.liveness is Liveness.GONE or self._now() - since >= STALE_SECONDS:
+                self._put_aside(holder)
+            else:
+                self._sleep(_LOOK_SECONDS)
+
+    def heartbeat(self) -> None:
+        """Say that the holder lives; every HEARTBEAT_SECONDS. Raises LockLost when another one has taken over: stop at once."""
+        began = self._now()  # the time before the write: the beat can't have moved any earlier
+        try:
+            self._beat()
+            holder = self.holder()
+        except OSError as error:
+            raise _unusable(self._directory, error) from error
+        if holder is None or holder.token != self._token:
+            self._last_beat = None
+            with suppress(OSError):
+                (self._directory / f"beat-{self._token}").unlink()
+            raise LockLost(f"{self._directory.parent} was taken over by {holder or 'someone who has gone since'}: this agent must end")
+        self._last_beat = began
+
+    def safe_to_act(self) -> bool:
+        """Whether the last heartbeat is so recent that no one can have taken over: ask before every outside effect."""
+        return self._last_beat is not None and self._now() - self._last_beat < SAFE_SECONDS
+
+    def release(self) -> None:
+        """Give it back; harmless when it is not ours."""
+        self._last_beat = None
+        holder = self.holder()
+        if holder is not None and holder.token == self._token:
+            self._put_aside(holder)
+
+    def holder(self) -> Holder | None:
+        """Who has it now, whether alive or not; None if nobody."""
+        try:
+            found = json.loads((self._directory / _LOCK).read_text())
+            owner = Owner(**found["owner"])
+            return Holder(owner, judge(owner, self._here), found["token"], self._read_beat(found["token"]))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _unusable(self._directory, error) from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise Unusable(f"{self._directory / _LOCK} is not a lock of an agent ({error}): see what it is, and delete it") from error
+
+    def _make(self) -> bool:
+        """False when there is one already."""
+        began = self._now()
+        draft = self._directory / f"{_LOCK}-{self._token}"
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._beat()
+            draft.write_text(json.dumps({"token": self._token, "owner": asdict(self._here)}))
+            (self._directory / _LOCK).hardlink_to(draft)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise _unusable(self._directory, error) from error
+        finally:
+            with suppress(OSError):
+                draft.unlink()
+        self._last_beat = began
+        return True
+
+    def _put_aside(self, holder: Holder) -> None:
+        """Take away the lock of that holder and of no other: of several that try, one gets it."""
+        aside = self._directory / f"aside-{holder.token}-{self._token}"
+        try:
+            (self._directory / _LOCK).rename(aside)
+            if json.loads(aside.read_text())["token"] != holder.token:  # a new one has been made meanwhile: it goes back
+                (self._directory / _LOCK).hardlink_to(aside)
+            else:
+                (self._directory / f"beat-{holder.token}").unlink(missing_ok=True)
+        except (FileNotFoundError, FileExistsError):
+            return
+        except OSError as error:
+            raise _unusable(self._directory, error) from error
+        finally:
+            with suppress(OSError):
+                aside.unlink()
+
+    def _beat(self) -> None:
+        self._beats += 1
+        (self._directory / f"beat-{self._token}").write_text(str(self._beats))
+
+    def _read_beat(self, token: str) -> str:
+        try:
+            return (self._directory / f"beat-{token}").read_text()
+        except FileNotFoundError:
+            return ""
+
+
+def _unusable(directory: Path, error: OSError) -> Unusable:
+    return Unusable(f"{error.filename or directory}: {error.strerror}; the agent needs to write there: check its owner, mode and space")
