@@ -11,7 +11,7 @@ import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
-_NAMESPACES = ("net", "pid", "mnt")
+_NAMESPACES = ("net", "uts", "pid", "mnt")
 """`pid` holds for children only, hence the fork; `mnt` comes last, since the others are found in this /proc."""
 
 
