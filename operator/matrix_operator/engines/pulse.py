@@ -15,7 +15,7 @@ from matrix_crds.keys import ObjectKey
 from matrix_operator.backends.choice import Backends
 from matrix_operator.backends.port import ClusterBackend
 from matrix_operator.http import Http
-from matrix_operator.looks import Present
+from matrix_operator.looks import Present, Unknown
 from matrix_operator.ray_rest import RayRest
 from matrix_operator.reconcile.controller import Controller
 from matrix_operator.reconcile.view import ClusterView
@@ -76,7 +76,8 @@ class Pulse:
         while view := self._controller.views.get(key):
             backend = self._backend_of(view.cluster)
             felt = await backend.pulse(view.cluster) if backend else None
-            if last is not None and felt != last:
+            # What changed between a look that saw nothing and the first pulse would else be found at the next look, which may be far.
+            if felt != last if last is not None else isinstance(view.backend, Unknown):
                 self._wake(key)
             last = felt
             await asyncio.sleep(BACKEND_SECONDS)

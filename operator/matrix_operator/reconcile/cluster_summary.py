@@ -65,10 +65,19 @@ def summarise(view: ClusterView, outcome: ClusterOutcome, backend_name: str, now
         conditions=merge(cluster.status.conditions, (ready, *parts), cluster.metadata.generation, now),
         endpoints=cluster_endpoints(view),
         workers=_workers(view),
-        allocation=outcome.allocation or cluster.status.allocation,
+        allocation=_allocation(view, outcome),
         credentials_ref=SecretReference(name=f"{cluster.metadata.name}-client-token"),
         ray=_ray(view),
     )
+
+
+def _allocation(view: ClusterView, outcome: ClusterOutcome) -> Allocation | None:
+    """As it was decided; when a time limit ends it is known only to the backend, and may change."""
+    decided = outcome.allocation or view.cluster.status.allocation
+    seen = view.observation.allocation if view.observation else None
+    if decided is None or seen is None or seen.attempt != decided.attempt:
+        return decided
+    return decided.model_copy(update={"expires_at": seen.expires_at})
 
 
 def _parts(view: ClusterView, outcome: ClusterOutcome, now: datetime) -> Iterator[Verdict]:
