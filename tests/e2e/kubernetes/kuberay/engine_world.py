@@ -28,6 +28,9 @@ from tests.lab.kuberay.standin import InThread, StandIn
 
 SECONDS = 60.0
 API_VERSION = "matrix.dev/v1alpha1"
+REVIEWS = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+REVIEW = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+"""Answered with the time at which it was made, and kept nowhere."""
 
 Value = TypeVar("Value")
 
@@ -86,6 +89,17 @@ class World:
 
     async def delete_pod(self, name: str) -> None:
         await self.api.delete(one("Pod", self.namespace, name), {})
+
+    async def later_than_the_start_of(self, pod: str) -> None:
+        """Once the API server's clock has left the second in which the pod's container was started: times have whole seconds, and what
+        is made within it counts as no later."""
+        found = await self.api.get(one("Pod", self.namespace, pod))
+        started = datetime.fromisoformat(found["status"]["containerStatuses"][0]["state"]["running"]["startedAt"])
+
+        async def left() -> bool:
+            return datetime.fromisoformat((await self.api.create(REVIEWS, REVIEW))["metadata"]["creationTimestamp"]) > started
+
+        await eventually(left)
 
     async def ray_cluster(self) -> dict[str, Any]:
         return await self.api.get(one("RayCluster", self.namespace, "lab"))

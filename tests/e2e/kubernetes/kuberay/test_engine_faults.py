@@ -32,12 +32,13 @@ def test_a_head_that_was_deleted(control_plane: ControlPlane, namespace: str, ku
         await there.until(cluster)
         await there.until(model)
         kuberay.set(kuberay.standin.pace, readying=2.0)
-        [head] = await there.pods("head")
+        [head], [worker] = await there.pods("head"), await there.pods("worker")
+        await there.later_than_the_start_of(worker)
         await there.delete_pod(head)
         await there.until(cluster, status="False", reason="Recovering")
         kuberay.set(kuberay.standin.pace, readying=0.0)
         # Its worker looks well, and is not: it ends by itself, since the head that it knows is gone.
-        [worker] = await there.pods("worker")
+        assert await there.pods("worker") == [worker]
         await there.until(cluster, status="False", says="it still holds to a former head")
         await there.do(lambda standin: standin.end_container((namespace, worker), Ended()))
         await there.until(cluster)
