@@ -1,7 +1,8 @@
 """The way to an API server: which one (a kubeconfig, or the pod's own service account), with which credentials.
 
-lightkube reads the files and makes an HTTP client with the right certificates and tokens. Requests and bodies are ours (api.py):
-its typed objects lose writes to the metadata of custom resources, and its calls have no preconditions and no strict validation.
+lightkube reads the files and knows which certificates and tokens they mean; those that change are read by credentials.py. Requests and
+bodies are ours (api.py): its typed objects lose writes to the metadata of custom resources, and its calls have no preconditions and no
+strict validation.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 from lightkube.core.exceptions import ConfigError
 
 from matrix_store.errors import Unavailable
+from matrix_store.kubernetes.credentials import credentials
 
 REQUEST_SECONDS = 30.0
 """How long one call may take. A slow API server is given more time than a person would: its answer is worth more than a second try."""
@@ -51,6 +53,7 @@ def connect(context: str | None = None, kubeconfig: Path | None = None, connecti
     timeout = httpx2.Timeout(REQUEST_SECONDS, connect=CONNECT_SECONDS)
     try:
         options = ConnectionParams(timeout=timeout).httpx_params(config)
+        options["auth"] = credentials(config, options["verify"]) or options["auth"]
         limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
         http = httpx2.AsyncClient(**options, limits=limits, headers={"User-Agent": AGENT})
     except (ConfigError, OSError, ValueError) as error:  # a certificate or token that can't be read
