@@ -24,13 +24,12 @@ V1 = "client.authentication.k8s.io/v1"
 
 def kubeconfig(directory: Path, **user: Any) -> Path:
     path = directory / "config"
-    authority = directory / "ca.crt"
     path.write_text(yaml.safe_dump({
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "lab",
         "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "me"}}],
-        "clusters": [{"name": "lab", "cluster": {"server": "https://lab.test", **({"certificate-authority": "ca.crt"} if authority.exists() else {})}}],
+        "clusters": [{"name": "lab", "cluster": {"server": "https://lab.test"}}],
         "users": [{"name": "me", "user": user}],
     }))  # fmt: skip
     return path
@@ -41,9 +40,8 @@ def plugin(directory: Path, script: str, version: str = V1, **more: Any) -> Plug
     program = directory / "plugin"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    opened = connect(
-        kubeconfig=kubeconfig(directory, exec={"apiVersion": version, "command": "./plugin", "interactiveMode": "Never", **more})
-    )
+    user = {"apiVersion": version, "command": "./plugin", "interactiveMode": "Never", **more}
+    opened = connect(kubeconfig=kubeconfig(directory, exec=user))
     run(opened.http.aclose())
     assert isinstance(opened.auth, Plugin)
     return opened.auth
