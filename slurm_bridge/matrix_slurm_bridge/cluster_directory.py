@@ -7,6 +7,9 @@ from pathlib import Path
 
 from matrix_slurm_bridge.slurm.names import JobTag
 
+RAY_TOKEN = "ray-token"
+"""In `secrets`; means running code on the cluster."""
+
 
 @dataclass(frozen=True)
 class ClusterDirectory:
@@ -29,3 +32,7 @@ class ClusterDirectory:
 
     def status_file(self, tag: JobTag) -> Path:
         return self.nodes / f"{tag.node_name}-{tag.attempt}-{tag.serial}.json"
+
+    def drain_file(self, tag: JobTag) -> Path:
+        """Made by the agent: that job's worker moves its work elsewhere, then ends by itself."""
+        return self.nodes / f"{tag.node_name}-{tag.attempt}-{tag.serial}.drain"

@@ -1,0 +1,150 @@
+"""The head's job: GCS, dashboard and raylet, looked after until Slurm or a later head ends it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from matrix_slurm_bridge.node.errors import NodeFailure
+from matrix_slurm_bridge.node.launch import Launch
+from matrix_slurm_bridge.node.network import answers_http
+from matrix_slurm_bridge.node.parts import Part, last_words, prepared_again, spawn, started
+from matrix_slurm_bridge.node.ports import Block, claim_block
+from matrix_slurm_bridge.node.record import HeadPorts, HeadRecord
+from matrix_slurm_bridge.node.seat import Seat
+from matrix_slurm_bridge.node.session import LOOK_SECONDS, Session
+from matrix_slurm_bridge.node.status import NodePhase
+
+_BLOCKS = 3
+"""So many blocks of ports are tried: a stranger may take one that was just free."""
+_DASHBOARD_SECONDS = 180.0
+_QUICK_SECONDS = 30.0
+_QUICK_DEATHS = 5
+"""A part that ends so often, each time this soon after its start, does not get well here."""
+
+
+class HeadProgram:
+    def __init__(self, session: Session, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._session = session
+        self._now = monotonic
+        self._looked_at = 0.0
+        plan = session.plan
+        self._seat = Seat(plan, _record(session), sleep=session.wait)
+        self._deaths: dict[str, Deaths] = {}
+
+    def run(self) -> None:
+        """Returns never: raises Ended, Superseded, NodeFailure."""
+        session = self._session
+        launch = Launch(session.environment, session.place.directory)  # loads Ray while the rest is decided
+        session.check()
+        self._seat.take()
+        self._start(launch)
+        self._wait_for_dashboard()
+        self._seat.is_up()
+        session.status.say(NodePhase.RUNNING)
+        while True:
+            self._look_after(self._now())
+            session.wait(1.0)
+            self._hold()
+
+    def _start(self, launch: Launch) -> None:
+        session, passed = self._session, frozenset[int]()
+        while True:
+            block = claim_block(session.plan.tag.uid + session.plan.tag.node_name, session.plan.ports, passed=passed)
+            self._announce(block)
+            try:
+                session.launch(launch, block, None, self._hold)
+                return
+            except NodeFailure:
+                passed |= {block.ports["claim"]}
+                if len(passed) >= _BLOCKS or not block.taken_by_others():
+                    raise
+                block.close()
+            launch = Launch(session.environment, session.place.directory)
+
+    def _announce(self, block: Block) -> None:
+        session, ports = self._session, block.ports
+        session.status.place(session.address, ports)
+        session.starting("Ray's processes are being started")
+        self._seat.move(
+            HeadPorts(
+                gcs=ports["gcs"],
+                dashboard=ports["dashboard"],
+                state=ports["state"],
+                directory=ports["directory"],
+                gateway=ports["gateway"],
+            )
+        )
+
+    def _wait_for_dashboard(self) -> None:
+        session, ports = self._session, self._seat.own.ports
+        assert ports is not None
+        session.starting("waiting for Ray's dashboard to answer")
+        deadline = self._now() + _DASHBOARD_SECONDS
+        while not answers_http(session.address, ports.dashboard, 2.0):
+            if self._now() >= deadline:
+                raise NodeFailure(f"Ray's dashboard does not answer after {_DASHBOARD_SECONDS:.0f} s: {self._words()}")
+            self._look_after(self._now())
+            session.wait(0.05)
+            self._hold()
+
+    def _words(self) -> str:
+        return "; ".join(f"{name}: {last_words(part.argv, 2)}" for name, part in self._session.parts.items())
+
+    def _hold(self) -> None:
+        if self._now() - self._looked_at >= LOOK_SECONDS:
+            self._looked_at = self._now()
+            self._seat.hold()
+
+    def _look_after(self, now: float) -> None:
+        """Start again what has died. What the GCS had stored is on this node's disk."""
+        session = self._session
+        recovering = ""
+        for name, part in list(session.parts.items()):
+            if part.alive:
+                continue
+            deaths = self._deaths.setdefault(name, Deaths())
+            if deaths.note(part, now) >= _QUICK_DEATHS:
+                raise NodeFailure(f"Ray's {name} ended again and again: {last_words(part.argv)}")
+            recovering = f"Ray's {name} ended and is being started again: {last_words(part.argv, 2)}"
+            if now >= deaths.again_at:
+                argv = prepared_again(part.argv)
+                session.parts[name] = started(name, argv, spawn(argv, session.environment, session.place.directory).pid)
+                deaths.started_at = now
+        if recovering:
+            session.status.say(NodePhase.RECOVERING, recovering)
+        elif session.status.status.phase is NodePhase.RECOVERING:
+            session.status.say(NodePhase.RUNNING)
+
+
+@dataclass
+class Deaths:
+    """Of one part."""
+
+    quick: int = 0
+    started_at: float = float("-inf")
+    again_at: float = 0.0
+    noted: set[Part] = field(default_factory=set)
+
+    def note(self, part: Part, now: float) -> int:
+        """Counts each death once; how many in a row were quick."""
+        if part not in self.noted:
+            self.noted = {part}
+            self.quick = self.quick + 1 if now - self.started_at < _QUICK_SECONDS else 1
+            self.again_at = now + (2.0 ** (self.quick - 1) if self.quick > 1 else 0.0)
+        return self.quick
+
+
+def _record(session: Session) -> HeadRecord:
+    plan = session.plan
+    return HeadRecord(
+        uid=plan.tag.uid,
+        attempt=plan.tag.attempt,
+        serial=plan.tag.serial,
+        restart=plan.restart,
+        job_id=plan.job_id,
+        host=session.status.status.host,
+        address=session.address,
+        started_at=session.clock(),
+    )

@@ -1,0 +1,93 @@
+"""head.json as the head writes it and the workers read it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from matrix_slurm_bridge.node.errors import NodeFailure, Superseded
+from matrix_slurm_bridge.node.plan import NodePlan
+from matrix_slurm_bridge.node.record import FILE, HeadPorts, HeadRecord
+from matrix_store.files import replace_file
+
+PATIENCE_SECONDS = 60.0
+"""For a shared directory that can't be read or written at the moment."""
+_PAUSE_SECONDS = 1.0
+
+
+def read_record(directory: Path) -> HeadRecord | None:
+    """None: not known. Opened anew each time, for network file systems remember that a file was absent, and what was in it."""
+    try:
+        return HeadRecord.model_validate_json((directory / FILE).read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+@dataclass
+class Seat:
+    """The place of the head, of which a cluster has one. Who writes last among equals has it, so two can't both believe it for longer than
+    they look: each that sees a later head's record, or another's of the same fence, ends itself; one that sees an earlier head's writes its
+    own again."""
+
+    plan: NodePlan
+    own: HeadRecord
+    sleep: Callable[[float], None] = time.sleep
+
+    def take(self) -> None:
+        """Raises Superseded, NodeFailure."""
+        self._check(read_record(self.plan.directory.path))
+        self._write_soon()
+
+    def hold(self) -> None:
+        """Called every few seconds. Raises Superseded. A record that can't be read says nothing."""
+        found = read_record(self.plan.directory.path)
+        if found is None:
+            return
+        self._check(found)
+        if found != self.own:
+            self._try_write()
+
+    def is_up(self) -> None:
+        """Ray has answered: workers may join. `hold` writes it again if it can't be written now. Raises Superseded."""
+        self._check(read_record(self.plan.directory.path))
+        self.own = self.own.model_copy(update={"up": True})
+        self._try_write()
+
+    def move(self, ports: HeadPorts) -> None:
+        """The servers are on other ports. Raises Superseded, NodeFailure."""
+        self.own = self.own.model_copy(update={"ports": ports})
+        self.take()
+
+    def _check(self, found: HeadRecord | None) -> None:
+        if found is None:
+            return
+        if found.uid != self.plan.tag.uid:
+            raise NodeFailure(f"{self.plan.directory.path / FILE} is that of another cluster ({found.uid}), not of {self.plan.tag.uid}")
+        if found.fence > self.own.fence:
+            raise Superseded(f"a later head is the one now (job {found.job_id or 'not started yet'} {found.host})".rstrip())
+        if found.fence == self.own.fence and found.host and _who(found) != _who(self.own):
+            raise Superseded(f"this very job runs already on {found.host}, since {found.started_at}")
+
+    def _write_soon(self) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while (error := self._try_write()) is not None:
+            if time.monotonic() >= deadline:
+                fact = f"the shared directory {self.plan.directory.path} can't be written to: {error.strerror}"
+                raise NodeFailure(f"{fact}; make it writable, or free some space there")
+            self.sleep(_PAUSE_SECONDS)
+
+    def _try_write(self) -> OSError | None:
+        try:
+            replace_file(self.plan.directory.path / FILE, self.own.model_dump_json(by_alias=True).encode())
+        except OSError as error:
+            return error
+        return None
+
+
+def _who(record: HeadRecord) -> tuple[str, str, datetime | None]:
+    return record.job_id, record.host, record.started_at
