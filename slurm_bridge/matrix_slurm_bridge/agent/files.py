@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from matrix_slurm_bridge.agent.errors import Unusable
 from matrix_slurm_bridge.cluster_directory import ClusterDirectory
 from matrix_slurm_bridge.node.record import FILE, HeadRecord
@@ -54,6 +56,16 @@ def write_secrets(directory: ClusterDirectory, secrets: Mapping[str, bytes], for
             (directory.secrets / name).unlink(missing_ok=True)
     except OSError as error:
         raise unusable(directory.secrets, error) from error
+
+
+def read_record(directory: ClusterDirectory) -> HeadRecord | None:
+    """None if there is none, or none that can be read: it is looked at again and again. Raises Unusable when the directory is away."""
+    try:
+        return HeadRecord.model_validate_json((directory.path / FILE).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+    except OSError as error:
+        raise unusable(directory.path, error) from error
 
 
 def remove(directory: ClusterDirectory) -> None:

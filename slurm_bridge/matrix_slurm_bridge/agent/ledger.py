@@ -14,16 +14,19 @@ from datetime import datetime, timedelta
 from matrix_slurm_bridge.agent.model import Entry
 from matrix_slurm_bridge.slurm.names import JobTag
 from matrix_slurm_bridge.slurm.port import Job, JobPhase
+from matrix_slurm_bridge.slurm.states import how_ended
 
 FORGOTTEN = timedelta(seconds=10)
 """How long a job that Slurm had acknowledged must be absent."""
 NEVER_ARRIVED = timedelta(seconds=30)
 """The same for one whose submission got no answer: it may still be on its way in."""
+KEPT = 12
+"""More quick ends than these make no wait longer."""
 LIVING = frozenset({JobPhase.WAITING, JobPhase.RUNNING, JobPhase.ENDING})
 
 
 def absorb(entries: Iterable[Entry], jobs: Sequence[Job], now: datetime) -> list[Entry]:
-    """The entries after a look that succeeded. A job of ours that the journal does not know (it was lost) becomes an entry."""
+    """The entries after a look that succeeded. A job of ours that the journal does not know becomes an entry."""
     seen = _by_tag(jobs)
     known = {entry.tag: entry for entry in entries}
     for tag, job in seen.items():
@@ -34,6 +37,18 @@ def absorb(entries: Iterable[Entry], jobs: Sequence[Job], now: datetime) -> list
 def unsure(entries: Iterable[Entry]) -> list[Entry]:
     """The entries after a look that failed: absence is counted anew."""
     return [replace(entry, missing_since=None) for entry in entries]
+
+
+def superfluous(entries: Iterable[Entry], attempt: int) -> list[Entry]:
+    """Those that no decision needs any more: ended ones of former attempts, and all but the last KEPT of a node."""
+    nodes: dict[tuple[str, int], list[Entry]] = {}
+    old = []
+    for entry in sorted(entries, key=lambda entry: entry.tag.serial):
+        if entry.tag.attempt == attempt:
+            nodes.setdefault((entry.tag.role, entry.tag.index), []).append(entry)
+        elif entry.tag.attempt < attempt:
+            old.append(entry)
+    return [entry for entry in [*old, *(entry for history in nodes.values() for entry in history[:-KEPT])] if not entry.open]
 
 
 def _by_tag(jobs: Sequence[Job]) -> dict[JobTag, Job]:
@@ -49,7 +64,7 @@ def _met(entry: Entry, job: Job, now: datetime) -> Entry:
         return replace(entry, job_id=job.id, missing_since=None, ended_at=None, ending="", refused=False)
     if not entry.open:
         return entry
-    return replace(entry, job_id=job.id, missing_since=None, ended_at=now, ending=ending_of(job), ran_seconds=_ran(job))
+    return replace(entry, job_id=job.id, missing_since=None, ended_at=now, ending=how_ended(job).message, ran_seconds=_ran(job))
 
 
 def _missed(entry: Entry, now: datetime) -> Entry:
@@ -61,16 +76,6 @@ def _missed(entry: Entry, now: datetime) -> Entry:
     words = "it is not in the queue any more, and Slurm does not remember how it ended" if entry.job_id else "Slurm has not received it"
     ran = (since - entry.intended_at).total_seconds() if entry.job_id else 0.0
     return replace(entry, missing_since=None, ended_at=now, ending=words, ran_seconds=max(0.0, ran))
-
-
-def ending_of(job: Job) -> str:
-    """How a job ended, in Slurm's words."""
-    parts = [job.state]
-    if job.reason and job.reason != "None":
-        parts.append(job.reason)
-    if job.exit_code and job.exit_code != "0:0":
-        parts.append(f"exit {job.exit_code}")
-    return ", ".join(parts)
 
 
 def _ran(job: Job) -> float:

@@ -49,7 +49,8 @@ def test_one_that_was_given_up_and_appears_after_all_lives() -> None:
 def test_the_end_is_told_in_slurms_words() -> None:
     over = job(tag(), JobPhase.ENDED, state="FAILED", reason="NonZeroExitCode", exit_code="3:0", ended_at=EARLIER + 5 * SECOND)
     (ended,) = absorb([entry(tag())], [over], NOW)
-    assert ended.ending == "FAILED, NonZeroExitCode, exit 3:0" and ended.ran_seconds == 5 and ended.ended_at == NOW
+    assert ended.ending == "its script ended with status 3 (Slurm: FAILED, NonZeroExitCode, exit 3:0)"
+    assert ended.ran_seconds == 5 and ended.ended_at == NOW
     assert absorb([ended], [over], NOW + SECOND) == [ended]
     assert absorb([ended], [], NOW + SECOND) == [ended]
 

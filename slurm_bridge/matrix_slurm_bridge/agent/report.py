@@ -1,0 +1,252 @@
+"""What the site says of a cluster: from one look at its jobs, head.json and the words of its nodes' programs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from matrix_crds.cluster import MatrixClusterSpec
+from matrix_crds.reasons import ClusterReason
+from matrix_crds.slurm_template import slurm_template_hash
+from matrix_proto.bridge_pb2 import Address, ClusterDesired, ClusterReport, Node, Refusal
+from matrix_slurm_bridge.agent.decide import Hold, View, due_at, quick_ends, wanted_slots
+from matrix_slurm_bridge.agent.ledger import LIVING
+from matrix_slurm_bridge.agent.model import Cluster, Entry, Phase
+from matrix_slurm_bridge.agent.words import waiting
+from matrix_slurm_bridge.node.record import HeadRecord
+from matrix_slurm_bridge.node.status import NodePhase, NodeStatus
+from matrix_slurm_bridge.slurm.names import HEAD, JobTag
+from matrix_slurm_bridge.slurm.port import Job, JobPhase
+
+TELL_REASON_AFTER = 3
+"""So many quick ends in a row are reported as a failure, and tried again all the same."""
+_PHASES = {Phase.PRESENT: ClusterDesired.PRESENT, Phase.DELETE: ClusterDesired.DELETE}
+_NODE_PHASES = {
+    NodePhase.STARTING: Node.STARTING,
+    NodePhase.RUNNING: Node.RUNNING,
+    NodePhase.RECOVERING: Node.RECOVERING,
+    NodePhase.FAILED: Node.FAILED,
+    NodePhase.ENDED: Node.RECOVERING,
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All that is known of a cluster."""
+
+    view: View
+    looked_at: datetime
+    """When the queue was last looked at, successfully or not."""
+    failure: str = ""
+    """Why the look failed."""
+    record: HeadRecord | None = None
+    statuses: Mapping[JobTag, NodeStatus] = field(default_factory=dict)
+    hold: Hold | None = None
+    fault: str = ""
+    """What went wrong at the last steps and is tried again: the shared directory can't be written to, say."""
+    gone: bool = False
+    """Nothing of it is left: no job and no directory."""
+    claimed: bool = False
+    secrets_directory: str = ""
+    model_cache: str = ""
+
+    @property
+    def cluster(self) -> Cluster:
+        return self.view.cluster
+
+    @property
+    def head_up(self) -> bool:
+        """head.json speaks of the head's job that runs, and says that Ray answers."""
+        job = self.current(HEAD, 0)
+        record = self.record
+        if job is None or record is None or job.phase is not JobPhase.RUNNING or not record.up or record.ports is None:
+            return False
+        return record.fence[:2] == (job.tag.attempt, job.tag.serial)
+
+    def current(self, role: str, index: int) -> Job | None:
+        """The job that does a node's work, of several that are there for a while."""
+        jobs = self.view.living(role, index)
+        return max(jobs, key=lambda job: (job.tag in self.view.joined, job.phase is JobPhase.RUNNING, job.tag.serial), default=None)
+
+    def word(self, job: Job) -> NodeStatus | None:
+        """What the job's program says; nothing that it said before Slurm ran it again."""
+        status = self.statuses.get(job.tag)
+        return status if status is not None and status.restart == job.restarts else None
+
+
+def joined(statuses: Mapping[JobTag, NodeStatus], record: HeadRecord | None) -> frozenset[JobTag]:
+    """The workers that are in the Ray of the head that runs."""
+    if record is None or not record.up:
+        return frozenset()
+    return frozenset(tag for tag, status in statuses.items() if status.phase is NodePhase.RUNNING and status.head == record.fence)
+
+
+def report(seen: Seen) -> ClusterReport:
+    """The whole of it."""
+    cluster = seen.cluster
+    made = ClusterReport(
+        uid=cluster.uid,
+        namespace=cluster.namespace,
+        name=cluster.name,
+        generation=cluster.generation,
+        attempt=cluster.attempt,
+        phase=_PHASES[cluster.phase],
+        looked_at=stamp(seen.looked_at),
+        presence=_presence(seen),
+        message=_message(seen),
+        claimed=seen.claimed,
+    )
+    if seen.hold is not None:
+        made.refusal.CopyFrom(Refusal(reason=seen.hold.reason.value, message=seen.hold.message))
+    if made.presence == ClusterReport.PRESENT and cluster.template:
+        _describe(made, seen)
+    return made
+
+
+def stamp(moment: datetime) -> Timestamp:
+    time = Timestamp()
+    time.FromDatetime(moment)
+    return time
+
+
+def _presence(seen: Seen) -> ClusterReport.Presence:
+    if seen.view.jobs is None:
+        return ClusterReport.UNKNOWN
+    if seen.gone:
+        return ClusterReport.ABSENT
+    if seen.cluster.phase is Phase.PRESENT and seen.hold is not None and not _anything(seen.view):
+        return ClusterReport.ABSENT  # refused, and nothing was made of it: another spec need not wait for anything to end
+    return ClusterReport.PRESENT
+
+
+def _anything(view: View) -> bool:
+    return any(job.phase in LIVING for job in view.jobs or ()) or not all(entry.refused for entry in view.entries)
+
+
+def _message(seen: Seen) -> str:
+    if seen.view.jobs is None:
+        return seen.failure or "Slurm has not been asked yet"
+    if seen.cluster.phase is Phase.PRESENT or seen.gone:
+        return seen.fault
+    living = sorted(job.id for job in seen.view.jobs if job.phase in LIVING)
+    sought = sorted(entry.job_id or "without a number" for entry in seen.view.entries if entry.open)
+    if living:
+        return f"waits until {_jobs(living)} has left the queue"
+    if sought:
+        return f"makes sure that {_jobs(sought)} is not in the queue any more"
+    return seen.fault or "removes its directory"
+
+
+def _jobs(ids: Sequence[str]) -> str:
+    shown = ", ".join(ids[:5])
+    return f"job {shown}" if len(ids) <= 5 else f"job {shown} and {len(ids) - 5} more"
+
+
+def _describe(made: ClusterReport, seen: Seen) -> None:
+    cluster = seen.cluster
+    made.template_hash = slurm_template_hash(MatrixClusterSpec.model_validate_json(cluster.template))
+    begun = [entry.intended_at for entry in seen.view.entries if entry.tag.attempt == cluster.attempt]
+    if begun:
+        made.started_at.CopyFrom(stamp(min(begun)))
+    for role, index in wanted_slots(cluster):
+        node = _node(seen, role, index)
+        if role == HEAD:
+            made.head.CopyFrom(node)
+        else:
+            made.workers.append(node)
+    head = seen.current(HEAD, 0)
+    if head is not None and head.ends_at is not None:
+        made.expires_at.CopyFrom(stamp(head.ends_at))
+    if seen.head_up:
+        made.address.CopyFrom(_address(seen))
+
+
+def _address(seen: Seen) -> Address:
+    assert seen.record is not None and seen.record.ports is not None
+    ports = seen.record.ports
+    return Address(
+        host=seen.record.address,
+        dashboard_port=ports.dashboard,
+        state_port=ports.state,
+        directory_port=ports.directory,
+        gateway_port=ports.gateway,
+        model_cache_dir=seen.model_cache,
+        secrets_dir=seen.secrets_directory,
+    )
+
+
+def _node(seen: Seen, role: str, index: int) -> Node:
+    job = seen.current(role, index)
+    if job is None:
+        return _without_job(seen, role, index)
+    node = Node(name=job.tag.node_name, job_id=job.id, host=job.host)
+    came_back = job.restarts > 0 or job.tag.serial > 1
+    if job.phase is JobPhase.WAITING:
+        node.phase = Node.RECOVERING if came_back else Node.STARTING
+        node.since.CopyFrom(stamp(job.submitted_at))
+        reason, node.message = waiting(job, seen.view.now)
+        node.reason = reason.value if reason else ""
+    elif job.phase is JobPhase.ENDING:
+        node.phase, node.message = Node.RECOVERING, f"job {job.id} is ending"
+        node.since.CopyFrom(stamp(job.ended_at or job.submitted_at))
+    else:
+        _running(node, seen, job)
+    return node
+
+
+def _running(node: Node, seen: Seen, job: Job) -> None:
+    word = seen.word(job)
+    node.since.CopyFrom(stamp((word and word.since) or job.started_at or job.submitted_at))
+    if word is None:
+        node.phase, node.message = Node.STARTING, f"job {job.id} runs on {job.host}; its program has not said anything yet"
+        return
+    node.phase, node.message, node.reason = _NODE_PHASES[word.phase], word.message, word.reason
+    if word.phase is NodePhase.RUNNING and job.tag.role == HEAD and not seen.head_up:
+        node.phase, node.message = Node.STARTING, "Ray runs; its record has not arrived on this host yet"
+
+
+def _without_job(seen: Seen, role: str, index: int) -> Node:
+    history = seen.view.history(role, index)
+    node = Node(name=JobTag(seen.cluster.uid, role, index, 1, 1).node_name, phase=Node.STARTING)
+    node.since.CopyFrom(stamp(seen.view.now))
+    if seen.fault:
+        node.message = seen.fault
+    if not history:
+        node.message = node.message or (seen.hold.message if seen.hold else "its job is about to be submitted")
+        return node
+    last = history[-1]
+    node.job_id = last.job_id
+    node.since.CopyFrom(stamp(last.ended_at or last.intended_at))
+    if last.open:
+        node.phase = Node.RECOVERING if last.tag.serial > 1 else Node.STARTING
+        node.message = _sought(last)
+        return node
+    node.phase = Node.FAILED if last.refused else Node.RECOVERING
+    node.message = _ended(seen, last, history)
+    if quick_ends(history) >= TELL_REASON_AFTER or last.refused:
+        word = seen.statuses.get(last.tag)
+        node.reason = (word.reason if word else "") or ClusterReason.START_FAILED.value
+    return node
+
+
+def _sought(entry: Entry) -> str:
+    """Of a job that may live and is not in the queue."""
+    if not entry.job_id:
+        return "its submission got no answer; looks for its job in the queue"
+    return f"job {entry.job_id} is submitted" if entry.missing_since is None else f"looks for job {entry.job_id}, which has left the queue"
+
+
+def _ended(seen: Seen, last: Entry, history: Sequence[Entry]) -> str:
+    """How its last job ended, why in its own program's words, and what comes next."""
+    due = due_at(history)
+    again = f"it is tried again at {due:%H:%M:%S} UTC" if due and due > seen.view.now else "another one is submitted"
+    if last.refused:
+        return f"{last.ending}; {again}"
+    word = seen.statuses.get(last.tag)
+    told = f" ({word.message})" if word and word.message and word.phase is NodePhase.FAILED else ""
+    quick = quick_ends(history)
+    often = f"{quick} jobs in a row ended soon after their start, the last one, " if quick >= TELL_REASON_AFTER else ""
+    return f"{often}job {last.job_id or 'without a number'}, ended: {last.ending}{told}; {again}"
