@@ -46,6 +46,9 @@ class Job:
     """How often Slurm has requeued it."""
     exit_code: str = ""
     """status:signal, of an ended one."""
+    queue_position: int | None = None
+    """Of a waiting one: its place in its partition, from 1, as it was a minute ago at most; None where the site does not show it, or where
+    it does not wait for its turn (states.why_waiting)."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,16 @@ class Slurm(Protocol):
     async def jobs(self) -> Sequence[Job]:
         """One query for all jobs of the user: those in the queue, and those that have ended as long as slurmctld remembers them. Raises
         SlurmUnreachable; an empty answer is a positive one only where the controller has answered for itself."""
+        ...
+
+    async def recall(self, job: Job) -> Job | None:
+        """What the site's accounting says of a job that `jobs` does not tell of any more; None where there is no accounting, or where it
+        knows nothing: then nobody knows how it ended. It lags behind by seconds. Raises SlurmUnreachable."""
+        ...
+
+    async def controller_started(self) -> datetime:
+        """When the slurmctld that answers was started. One that was killed has forgotten its last seconds: a job that was submitted a short
+        time before, and that `jobs` does not tell of, was never carried out, or is being killed. Raises SlurmUnreachable."""
         ...
 
     async def submit(self, submission: Submission) -> str:
