@@ -31,6 +31,7 @@ lint: .venv/.dev
 	$(BIN)/python -m matrix_crds.generate --check
 	$(BIN)/python -m matrix_proto.generate --check
 	$(BIN)/python -m matrix_operator.rbac_generate --check
+	$(BIN)/python charts/values_table.py --check
 
 unit: .venv/.dev  ## the tests without Ray
 	$(BIN)/pytest -q tests/unit
@@ -41,10 +42,12 @@ e2e: .venv/.dev  ## the tests with real processes
 bench: .venv/.dev  ## the short benches; tables on the terminal, JSON in bench/results
 	$(BIN)/python -m bench
 
-generate: .venv/.dev  ## write the CRDs, docs/resources.md, the gRPC stubs and the operator's roles from their sources
+generate: .venv/.dev  ## write the CRDs, the gRPC stubs, the operator's roles, the chart's renderings and generated pages from their sources
 	$(BIN)/python -m matrix_crds.generate
 	$(BIN)/python -m matrix_proto.generate
 	$(BIN)/python -m matrix_operator.rbac_generate
+	$(BIN)/python charts/values_table.py
+	$(BIN)/python -m tests.unit.chart.rendered
 
 lock: .venv/.bootstrap  ## resolve the requirements anew
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate requirements/bootstrap.in -o requirements/bootstrap.txt
