@@ -9,6 +9,7 @@ import click
 
 from matrix_cli.colours import coloured
 from matrix_cli.exits import Exit
+from matrix_cli.program import current, spelled
 from matrix_client import errors as client
 from matrix_crds.errors import ManifestError
 from matrix_store import errors as store
@@ -63,7 +64,7 @@ def report(error: BaseException, *, debug: bool = False) -> int:
 
 def _text(error: BaseException) -> str:
     if isinstance(error, click.UsageError):
-        command = error.ctx.command_path if error.ctx else "matrix"
+        command = error.ctx.command_path if error.ctx else current().name
         return f"{' '.join(error.format_message().split()).rstrip('.')}; see `{command} --help`"
     if isinstance(error, click.ClickException):
         return error.format_message()
@@ -75,7 +76,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def _say(text: str) -> None:
-    click.echo(click.style("error: ", fg="red", bold=True) + text, err=True, color=None if coloured(os.environ) else False)
+    click.echo(click.style("error: ", fg="red", bold=True) + spelled(text), err=True, color=None if coloured(os.environ) else False)
 
 
 def _reader_left() -> int:

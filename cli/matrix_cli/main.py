@@ -11,6 +11,7 @@ import click
 from matrix_cli.colours import coloured
 from matrix_cli.exits import Exit
 from matrix_cli.lazy import Entry, LazyGroup
+from matrix_cli.program import current, spelled
 from matrix_cli.settings import common_options, write_options
 
 ENTRIES = {
@@ -37,6 +38,8 @@ ENTRIES = {
     "controller": Entry("Set up", "matrix_cli.commands.controller", "Run, look at or stop the controller."),
     "operator": Entry("Set up", "matrix_cli.commands.operator", "Run the operator of a Kubernetes cluster."),
 }
+OF_THIS_MACHINE = ("completion", "controller")
+"""kubectl completes its plugins itself, and speaks to clusters alone."""
 
 
 class Root(LazyGroup):
@@ -45,6 +48,9 @@ class Root(LazyGroup):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params = [*self.params, *common_options()]
+
+    def get_help(self, ctx: click.Context) -> str:
+        return spelled(super().get_help(ctx))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         self.format_commands(ctx, formatter)
@@ -75,7 +81,11 @@ def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) 
         ctx.exit()
 
 
-@click.group(cls=Root, entries=ENTRIES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Root,
+    entries={name: entry for name, entry in ENTRIES.items() if not (current().plugin and name in OF_THIS_MACHINE)},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the versions and exit.")
 def matrix() -> None:
     """Data-centric AI experiments on Ray: one manifest, a cluster, models that answer.

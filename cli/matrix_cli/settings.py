@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from matrix_cli.program import current, spelled
 from matrix_client.context import KUBERNETES, LOCAL, Context, LocalContext, open_context
 from matrix_client.errors import UsageError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from matrix_client.kubernetes_context import KubernetesContext
 
 T = TypeVar("T")
+_OF_KUBECONFIG = f"{KUBERNETES}/"
 SUMMARY = 200
 """Characters of a summary that are shown: all."""
 
@@ -27,7 +29,7 @@ class Settings:
     """The common options as given."""
 
     given_namespace: str | None = None
-    context: str = field(default_factory=lambda: os.environ.get("MATRIX_CONTEXT") or LOCAL)
+    context: str = field(default_factory=lambda: default_context())
     home: str | None = None
     debug: bool = False
 
@@ -39,7 +41,10 @@ class Settings:
     @property
     def spelling(self) -> str:
         """How a command that is to mean the same place begins."""
-        return "matrix" if self.context == Settings().context else f"matrix --context {self.context}"
+        name = current().name
+        if self.context == default_context():
+            return name
+        return f"{name} --context {self.context.removeprefix(_OF_KUBECONFIG) if current().plugin else self.context}"
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Context]:
@@ -69,6 +74,24 @@ def _store(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
         setattr(settings, str(parameter.name), value)
 
 
+def default_context() -> str:
+    """Where the objects live when nothing is said. A plugin of kubectl speaks to the cluster that kubectl speaks to, whatever
+    MATRIX_CONTEXT is."""
+    program = current()
+    return program.context if program.plugin else os.environ.get("MATRIX_CONTEXT") or program.context
+
+
+def _store_context(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """kubectl's users name a context of the kubeconfig."""
+    _store(ctx, parameter, value and _OF_KUBECONFIG + value)
+
+
+def _use_kubeconfig(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """For all that reads one from here on."""
+    if value is not None:
+        os.environ["KUBECONFIG"] = value
+
+
 def local(context: Context, what: str) -> LocalContext:
     """For what is there on this machine only. `what` begins a sentence. Raises UsageError."""
     if not isinstance(context, LocalContext):
@@ -96,16 +119,29 @@ def common_options() -> list[click.Parameter]:
             help="The namespace (default: the context's own).",
             **place,
         ),
-        click.Option(
-            ["--context"],
-            metavar="NAME",
-            help="Where the objects live: local, kubernetes[/NAME] (default: $MATRIX_CONTEXT).",
-            **place,
-        ),
-        click.Option(
-            ["--home"], metavar="DIR", type=click.Path(file_okay=False), help="The state directory (default: $MATRIX_HOME).", **place
-        ),
+        *(_kubectls_options() if current().plugin else _own_options(place)),
         click.Option(["--debug"], is_flag=True, help="Show the trace of an error.", **place),
+    ]
+
+
+def _own_options(place: dict[str, Any]) -> list[click.Parameter]:
+    where = "Where the objects live: local, kubernetes[/NAME] (default: $MATRIX_CONTEXT)."
+    directory = click.Path(file_okay=False)
+    return [
+        click.Option(["--context"], metavar="NAME", help=where, **place),
+        click.Option(["--home"], metavar="DIR", type=directory, help="The state directory (default: $MATRIX_HOME).", **place),
+    ]
+
+
+def _kubectls_options() -> list[click.Parameter]:
+    """With the meaning that they have for kubectl."""
+    which = "A context of the kubeconfig (default: its current one)."
+    file = click.Path(exists=True, dir_okay=False)
+    return [
+        click.Option(["--context"], metavar="NAME", help=which, expose_value=False, callback=_store_context),
+        click.Option(
+            ["--kubeconfig"], metavar="FILE", type=file, help="Default: $KUBECONFIG.", expose_value=False, callback=_use_kubeconfig
+        ),
     ]
 
 
@@ -117,6 +153,9 @@ def _namespaces(ctx: click.Context, parameter: click.Parameter, incomplete: str)
 
 class Command(click.Command):
     """A command with the common options, which its help lists apart from its own."""
+
+    def get_help(self, ctx: click.Context) -> str:
+        return spelled(super().get_help(ctx))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -131,6 +170,9 @@ class Command(click.Command):
 
 class Group(click.Group):
     """A command with commands below it: its help names them first, each with its whole summary."""
+
+    def get_help(self, ctx: click.Context) -> str:
+        return spelled(super().get_help(ctx))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

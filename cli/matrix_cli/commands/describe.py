@@ -10,6 +10,7 @@ import click
 from matrix_cli import completing
 from matrix_cli.commands.events import event_record
 from matrix_cli.formats import print_raw, yaml_text
+from matrix_cli.program import spelled
 from matrix_cli.references import Selection, read_keys
 from matrix_cli.settings import Command, Settings, pass_settings
 from matrix_cli.suggestions import not_found
@@ -132,4 +133,4 @@ def _events(key: ObjectKey, events: Sequence[Event]) -> None:
         rows = [(age(e.last), e.type, e.reason, str(e.count), e.message) for e in events[-MOST_EVENTS:]]
         print_table(("LAST", "TYPE", "REASON", "COUNT", "MESSAGE"), rows, wrap=True, indent="  ")
         if len(events) > MOST_EVENTS:
-            click.echo(click.style(f"  {len(events) - MOST_EVENTS} earlier: matrix events {key}", dim=True))
+            click.echo(click.style(spelled(f"  {len(events) - MOST_EVENTS} earlier: matrix events {key}"), dim=True))

@@ -14,6 +14,7 @@ import click
 
 from matrix_cli import completing
 from matrix_cli.clusters import address, find_cluster
+from matrix_cli.program import spelled
 from matrix_cli.proxies import LOOPBACK, around_it, proxy_in_the_way
 from matrix_cli.settings import Command, Settings, pass_settings, remote
 from matrix_client.context import Context, LocalContext
@@ -54,7 +55,8 @@ def env(settings: Settings, subject: str | None, shell: str, local_port: int | N
     write, read = SHELLS[shell]
     click.echo(json.dumps(found) if output == "json" else "\n".join(write(name, value) for name, value in found.items()))
     if output == "text":
-        _hints(" ".join(["matrix env", *sys.argv[sys.argv.index("env") + 1 :]]) if "env" in sys.argv else "matrix env", read)
+        typed = ["matrix env", *sys.argv[sys.argv.index("env") + 1 :]] if "env" in sys.argv else ["matrix env"]
+        _hints(spelled(" ".join(typed)), read)
 
 
 def _forwarded(settings: Settings, cluster: StoredObject, url: str, local_port: int | None) -> str:

@@ -10,6 +10,7 @@ import click
 from matrix_cli import completing
 from matrix_cli.columns import flexible_column, headers_of, row_of
 from matrix_cli.formats import print_objects
+from matrix_cli.program import spelled
 from matrix_cli.references import Selection, read_selections
 from matrix_cli.settings import Command, Settings, pass_settings
 from matrix_cli.tables import print_table
@@ -73,7 +74,7 @@ def _show(found: Sequence[StoredObject], selections: Sequence[Selection], output
         _print_kind(kind, members, output == "wide", everywhere, qualified=len(kinds) > 1)
     if not found:
         where = "" if everywhere else f" in namespace {selections[0].namespace}"
-        click.echo(f"nothing here{where}; start something with `matrix up FILE`", err=True)
+        click.echo(spelled(f"nothing here{where}; start something with `matrix up FILE`"), err=True)
 
 
 def _print_kind(kind: str, members: Sequence[StoredObject], wide: bool, everywhere: bool, *, qualified: bool) -> None:

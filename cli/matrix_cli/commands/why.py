@@ -14,6 +14,7 @@ import click
 from matrix_cli import causes, completing
 from matrix_cli.exits import Exit
 from matrix_cli.local_backend import orphaned_rays
+from matrix_cli.program import spelled
 from matrix_cli.references import read_keys
 from matrix_cli.settings import Command, Settings, remote
 from matrix_cli.tables import terminal_width
@@ -94,9 +95,9 @@ def _print(links: Sequence[causes.Link]) -> None:
     for depth, link in enumerate(links):
         mark = click.style("✓ ", fg="green") if link.healthy else click.style("✗ ", fg="red")
         lead = "besides, " if link.beside else "because " if depth else ""
-        _paragraphs(mark, f"{lead}{link.subject} {link.statement}", width)
+        _paragraphs(mark, spelled(f"{lead}{link.subject} {link.statement}"), width)
         if link.remedy:
-            _paragraphs(click.style("  → ", fg="cyan"), link.remedy, width)
+            _paragraphs(click.style("  → ", fg="cyan"), spelled(link.remedy), width)
 
 
 def _paragraphs(mark: str, text: str, width: int) -> None:
