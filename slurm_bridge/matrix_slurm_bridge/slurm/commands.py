@@ -40,6 +40,18 @@ class SlurmCommands:
         """Of the controller. Raises SlurmUnreachable."""
         return (await self._settings()).get("SLURM_VERSION", "")
 
+    async def cluster(self) -> str:
+        """Its name. Raises SlurmUnreachable."""
+        return (await self._settings()).get("ClusterName", "")
+
+    async def default_account(self) -> str | None:
+        """The user's, if the site keeps accounts: never an error, since nothing but a suggestion hangs on it."""
+        words = ("--noheader", "--parsable2", "show", "user", self._plain.get("USER", ""), "format=DefaultAccount")
+        try:
+            return (await self._ask("sacctmgr", *words)).strip() or None
+        except SlurmUnreachable:
+            return None
+
     async def controller_started(self) -> datetime:
         """When the slurmctld that answers was started. Raises SlurmUnreachable."""
         told = await self._settings()
