@@ -1,0 +1,99 @@
+"""Hubs of a test, with an authority, a certificate and one site `fair`, on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from matrix_operator.hub.certificates import AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE, make
+from matrix_operator.hub.hub import Hub
+from matrix_operator.hub.settings import HubSettings, Limits, SiteSettings
+from matrix_operator.hub.tokens import issue
+from matrix_proto.bridge_pb2 import Address, ClusterDesired, ClusterReport
+from tests.fakes.bridge import FakeBridge
+from tests.fakes.sites import answer
+
+HUB_ID = "hub-1"
+LIMITS = Limits()
+
+
+def running(wish: ClusterDesired) -> ClusterReport:
+    """What a site says that has done it."""
+    if wish.phase == ClusterDesired.DELETE:
+        return answer(wish, ClusterReport.ABSENT)
+    return answer(wish, ClusterReport.PRESENT, address=Address(host="10.0.0.1", state_port=1))
+
+
+@dataclass
+class World:
+    """A hub that serves, and what a bridge needs to come to it."""
+
+    hub: Hub
+    registry: CollectorRegistry
+    port: int
+    directory: Path
+    token: str
+
+    def bridge(self, **fields: object) -> FakeBridge:
+        given = {"token": self.token, "answer": running} | fields
+        return FakeBridge(f"127.0.0.1:{self.port}", (self.directory / AUTHORITY_FILE).read_bytes(), **given)  # type: ignore[arg-type]
+
+    def counted(self, name: str, **labels: str) -> float:
+        return self.registry.get_sample_value(name, labels) or 0.0
+
+    @asynccontextmanager
+    async def connected(self, **fields: object) -> AsyncIterator[FakeBridge]:
+        """A bridge that has been welcomed, and is gone afterwards."""
+        bridge = self.bridge(**fields)
+        task = asyncio.create_task(bridge.run(0.1))
+        welcomed = asyncio.create_task(bridge.welcomed.wait())
+        try:
+            await asyncio.wait({task, welcomed}, return_when=asyncio.FIRST_COMPLETED, timeout=20)
+            if task.done():
+                await task
+            assert bridge.welcomed.is_set()
+            yield bridge
+        finally:
+            welcomed.cancel()
+            task.cancel()
+            await asyncio.gather(task, welcomed, return_exceptions=True)
+
+
+@asynccontextmanager
+async def serving(directory: Path, limits: Limits = LIMITS, *, leads: bool = True) -> AsyncIterator[World]:
+    files = directory / "tls"
+    if not files.exists():
+        make(files, ["127.0.0.1", "localhost"])
+    token, digest = issue()
+    sites = {"fair": SiteSettings(digest, frozenset({"team"}))}
+    settings = HubSettings(files / CERTIFICATE_FILE, files / KEY_FILE, sites, port=0, limits=limits)
+    registry = CollectorRegistry()
+    hub = Hub(settings, registry)
+    port = await hub.start()
+    if leads:
+        hub.lead(HUB_ID)
+    try:
+        yield World(hub, registry, port, files, token)
+    finally:
+        await hub.stop()
+
+
+async def until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait for what no event tells."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not holds():
+        assert asyncio.get_running_loop().time() < deadline, "it did not become so"
+        await asyncio.sleep(0.02)
+
+
+def run(scenario: Awaitable[None], seconds: float = 60.0) -> None:
+    async def limited() -> None:
+        async with asyncio.timeout(seconds):
+            await scenario
+
+    asyncio.run(limited())
