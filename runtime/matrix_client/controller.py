@@ -38,7 +38,7 @@ NOT_INHERITED = ("MATRIX_CLUSTER_UID",)
 
 def controller_command(home: Home) -> list[str]:
     """How the controller of a state directory is started."""
-    return [sys.executable, "-m", "matrix_operator.engines.standalone", "--home", str(home.root)]
+    return [sys.executable, "-m", "matrix_cli.controller_process", "--home", str(home.root)]
 
 
 def controller_environ(environ: Mapping[str, str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ import click
 
 from matrix_cli import causes
 from matrix_cli.local_backend import orphaned_rays
+from matrix_cli.on_slurm import on_slurm
 from matrix_cli.settings import Command, Settings, pass_settings
 from matrix_cli.times import Duration, span
 from matrix_cli.waiting import output_option, wait_on_screen
@@ -23,10 +24,12 @@ from matrix_store.port import StoredObject
 
 @click.command(cls=Command)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--backend", type=click.Choice(["slurm"]), help="Run clusters that name no backend as jobs of this Slurm site.")
+@click.option("--profile", metavar="NAME", help="Of the site's file; with --backend slurm (default: default, or the only one).")
 @click.option("--timeout", type=Duration(), default="30m", show_default=True, help="How long to wait; then exit code 4.")
 @output_option
 @pass_settings
-def up(settings: Settings, files: tuple[Path, ...], timeout: float, output: str) -> None:
+def up(settings: Settings, files: tuple[Path, ...], backend: str | None, profile: str | None, timeout: float, output: str) -> None:
     """Apply manifests and wait until everything is ready.
 
     Ends early when something only you can change stands in the way. Ctrl-C ends the waiting; what was started goes on.
@@ -37,6 +40,8 @@ def up(settings: Settings, files: tuple[Path, ...], timeout: float, output: str)
         from matrix_client.manifests import apply_manifests, read_manifests
 
         manifests = read_manifests(files)
+        if backend == "slurm" or profile is not None:
+            manifests = on_slurm(manifests, profile, context)
         await context.refuse_elsewhere()
         applied = await apply_manifests(await context.store(), manifests, settings.namespace)
         keys = [stored.key for stored, _ in applied]

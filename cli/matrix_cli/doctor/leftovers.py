@@ -17,7 +17,7 @@ OLD_SECONDS = 600.0
 """A younger directory may be of a cluster that is about to start."""
 MOST_FILES = 5_000
 """So many are looked at to say how large a directory is."""
-CONTROLLER = "matrix_operator.engines.standalone"
+CONTROLLER = "matrix_cli.controller_process"
 
 
 def look(home: Home) -> Iterator[Finding]:

@@ -33,6 +33,8 @@ FRESH = timedelta(seconds=15)
 """So long after its start a controller's word that a job is not there does not count."""
 GONE_FOR = timedelta(hours=1)
 """How long a cluster that is gone is still reported."""
+STUCK_SECONDS = 20.0
+"""A look that lasts longer has news for nobody."""
 SOONEST_SECONDS = 0.3
 """Several wishes in a row share a look."""
 
@@ -67,6 +69,9 @@ class Agent:
         self._listeners: set[asyncio.Event] = set()
         self._wake = asyncio.Event()
         self._changed_at = time.monotonic()
+        self._round_began: float | None = None
+        self.looked = False
+        """It has had its first look: what it does not report it does not know of."""
 
     # --- for the hub, or whoever stands for it ---
 
@@ -91,6 +96,15 @@ class Agent:
 
     def report(self, uid: str) -> ClusterReport | None:
         return self._reports.get(uid)
+
+    @property
+    def busy_seconds(self) -> float:
+        """For how long the look at the queue has lasted that is under way: what is reported is as old as that."""
+        return 0.0 if self._round_began is None else time.monotonic() - self._round_began
+
+    @property
+    def stuck(self) -> bool:
+        return self.busy_seconds > STUCK_SECONDS
 
     @contextmanager
     def listening(self) -> Iterator[asyncio.Event]:
@@ -169,11 +183,16 @@ class Agent:
             self._publish()
 
     async def _round(self) -> None:
-        await self._take_wishes()
-        if self._works:
-            await self._look()
+        self._round_began = time.monotonic()
+        try:
+            await self._take_wishes()
+            if self._works:
+                await self._look()
+        finally:
+            self._round_began = None
         self._drop_gone()
         self._publish()
+        self.looked = True
 
     async def _look(self) -> None:
         at = self._clock()

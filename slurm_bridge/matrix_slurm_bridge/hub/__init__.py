@@ -1,0 +1,1 @@
+"""The way from the site to its hub: dialled from here, never to here."""

@@ -1,0 +1,68 @@
+"""Which hub, and how it is trusted: its address, its certificate's authority, and the site's token."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+PING_MILLISECONDS = 10_000
+"""A network that was cut is noticed within twice that."""
+
+
+class HubError(Exception):
+    """The hub can't be asked as things are. The message is for a person."""
+
+
+@dataclass(frozen=True)
+class HubEndpoint:
+    """As the site's file, or the command line, has it."""
+
+    address: str
+    """HOST:PORT"""
+    site: str
+    token_file: Path
+    authority_file: Path | None = None
+    """A certificate (PEM) that has signed the hub's, or is the hub's own; None: those that the machine trusts."""
+
+    def token(self) -> str:
+        """Read for each connection: a new one needs no restart. Raises HubError."""
+        try:
+            state = self.token_file.stat()
+            if state.st_uid != os.getuid() or stat.S_IMODE(state.st_mode) & 0o077:
+                raise HubError(
+                    f"{self.token_file} can be read by others: chmod 600 {self.token_file}, and ask for a new token if they may have"
+                )
+            token = self.token_file.read_text().strip()
+        except OSError as error:
+            raise HubError(f"{self.token_file} can't be read: {error.strerror}") from error
+        if not token or not token.isascii() or any(character.isspace() for character in token):
+            raise HubError(f"{self.token_file} does not hold one token, in one line")
+        return token
+
+    def channel(self) -> grpc.aio.Channel:
+        """A connection of its own, made when the first call is. Raises HubError."""
+        return grpc.aio.secure_channel(self.address, grpc.ssl_channel_credentials(self._authority()), options=_OPTIONS)
+
+    def _authority(self) -> bytes | None:
+        if self.authority_file is None:
+            return None
+        try:
+            return self.authority_file.read_bytes()
+        except OSError as error:
+            raise HubError(f"{self.authority_file} can't be read: {error.strerror}") from error
+
+
+_OPTIONS = (
+    ("grpc.keepalive_time_ms", PING_MILLISECONDS),
+    ("grpc.keepalive_timeout_ms", PING_MILLISECONDS),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 10_000),
+    ("grpc.use_local_subchannel_pool", 1),  # else two channels to one address share a connection, and tunnels stand in the way of reports
+)
