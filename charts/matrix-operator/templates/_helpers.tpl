@@ -55,6 +55,12 @@ app.kubernetes.io/part-of: matrix
 {{- end }}
 {{- $_ := set $config "runAsUser" (int $clusters.runAsUser) }}
 {{- $_ := set $config "drainSeconds" (int $clusters.drainSeconds) }}
+{{- with .Values.hub }}
+{{- if .enabled }}
+{{- $files := dict "certificate" "/etc/matrix/hub/tls.crt" "key" "/etc/matrix/hub/tls.key" }}
+{{- $_ := set $config "hub" (merge (dict "bindAddress" $.Values.bindAddress "port" (int .port) "sites" .sites) $files) }}
+{{- end }}
+{{- end }}
 {{- toYaml $config }}
 {{- end }}
 
@@ -124,4 +130,8 @@ metadata:
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
+{{- end }}
+
+{{- define "matrix.hubSecret" -}}
+{{ .Values.hub.tls.secretName | default "matrix-operator-hub-tls" }}
 {{- end }}

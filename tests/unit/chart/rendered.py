@@ -20,7 +20,7 @@ CHART = ROOT / "charts" / "matrix-operator"
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden"
 VALUES = HERE / "values"
-CASES = ("default", "namespaced", "full")
+CASES = ("default", "namespaced", "full", "hub")
 """`default` without any value; the others with the values in the file of that name."""
 KUSTOMIZE = ROOT / "deploy" / "kustomize"
 NAMESPACE = "matrix-system"

@@ -39,7 +39,7 @@ def test_pods_satisfy_the_restricted_standard(case: str) -> None:
         assert pod["securityContext"]["runAsNonRoot"] is True and pod["securityContext"]["runAsUser"] > 0
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
-        assert all({"configMap", "emptyDir"} & set(volume) for volume in pod["volumes"])
+        assert all({"configMap", "emptyDir", "secret"} & set(volume) for volume in pod["volumes"])
         for container in pod["containers"]:
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,
@@ -62,7 +62,7 @@ def test_the_command_line_takes_what_pods_are_given(case: str, tmp_path: Any) ->
         assert set(context.params["namespaces"]) == ({"team-a", "team-b"} if case == "namespaced" else {"all"})
 
 
-@each
+@pytest.mark.parametrize("case", ["default", "namespaced", "full"])
 def test_the_operator_reads_its_settings(case: str, tmp_path: Any) -> None:
     path = tmp_path / "operator.yaml"
     path.write_text(of_kind(case, "ConfigMap")[0]["data"]["operator.yaml"])
