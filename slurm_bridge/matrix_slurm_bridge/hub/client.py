@@ -88,7 +88,7 @@ class HubClient:
         """One connection. Raises AioRpcError, HubError, ForeignHub, Unusable, TimeoutError."""
         metadata = (("authorization", f"Bearer {self._endpoint.token()}"),)
         control, data = self._endpoint.channel(), self._endpoint.channel()
-        tunnels = Tunnels(self._agent.report, lambda: _stub(data).Tunnel(metadata=metadata), self._refuse)
+        tunnels = Tunnels(self._agent.report, lambda: _stub(data).Tunnel(metadata=metadata, wait_for_ready=True), self._refuse)
         call = _stub(control).Control(metadata=metadata)
         try:
             await self._greet(call)
