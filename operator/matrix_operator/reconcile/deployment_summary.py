@@ -148,13 +148,20 @@ def _progress(deployment: ModelDeployment, view: ClusterView) -> Iterator[Verdic
         age = f"replica {suspect[0].id} stopped reporting"
         yield Verdict(verdict, FALSE, DeploymentReason.RECOVERING, f"{count}; {age}; Ray Serve replaces it when it is dead")
     if unheard(deployment, view):
-        waiting = "the directory has just started and waits for the replicas' reports"
-        yield Verdict(verdict, FALSE, DeploymentReason.RECOVERING, f"{count}; {waiting}")
+        reason, waiting = _waits_for_reports(deployment)
+        yield Verdict(verdict, FALSE, reason, f"{count}; {waiting}")
     if application is not None and _unplaced(application):
         wants = deployment.spec.resources
         asks = f"cpu {wants.cpu}, memory {wants.memory}" + (f", gpu {wants.gpu}" if wants.gpu else "")
         yield Verdict(verdict, FALSE, DeploymentReason.STARTING, f"{count}; a replica waits for Ray to place it (asks for {asks})")
     yield Verdict(verdict, FALSE, DeploymentReason.STARTING, f"{count}; waiting for Ray Serve to start a replica")
+
+
+def _waits_for_reports(deployment: ModelDeployment) -> tuple[DeploymentReason, str]:
+    """A model that has not answered yet comes up for the first time, and so does the directory."""
+    if not deployment.status.endpoints:
+        return DeploymentReason.STARTING, "waiting for the replicas' first reports"
+    return DeploymentReason.RECOVERING, "the directory has just started and waits for the replicas' reports"
 
 
 def _lost(replica: ReplicaView) -> bool:

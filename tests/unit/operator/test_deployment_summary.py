@@ -136,9 +136,16 @@ def test_endpoints_stay_while_the_replicas_cannot_be_seen() -> None:
 
 
 def test_a_directory_that_was_started_anew_is_named_as_the_cause() -> None:
-    ready = summarise(M, unheard(M), NOW).condition("Ready")
+    answered = M.model_copy(update={"status": summarise(M, seen(replica(M)), NOW)})
+    ready = summarise(answered, unheard(answered), NOW).condition("Ready")
     assert ready is not None
     assert ready.reason == "Recovering" and "the directory has just started" in ready.message
+
+
+def test_nothing_recovers_in_a_first_start() -> None:
+    ready = summarise(M, unheard(M), NOW).condition("Ready")
+    assert ready is not None
+    assert ready.reason == "Starting" and "waiting for the replicas' first reports" in ready.message
 
 
 def with_allocation(allocation: DeploymentAllocation, generation: int = 1) -> ModelDeployment:
