@@ -93,7 +93,7 @@ def get(url: str) -> bytes:
 
 
 def test_port_forward_prints_the_address_until_it_is_told_to_end(place: Place, node: FakeKubelet) -> None:
-    place.service("lab-gateway", 8470)
+    place.service()
     with page(b"models") as port:
         node.add(place.namespace, "lab-head-1", HEAD, {8470: port})
         with port_forward(place, "chat", "0:openai") as (running, url):

@@ -62,7 +62,7 @@ class Place:
 
     def _endpoints(self) -> list[dict[str, str]]:
         gateway = f"http://lab-gateway.{self.namespace}.svc:8470/v1"
-        directory = f"grpc://lab-directory.{self.namespace}.svc:8472"
+        directory = f"grpc://lab-gateway.{self.namespace}.svc:8472"
         return [{"name": name, "url": url, "scope": "Cluster"} for name, url in (("openai", gateway), ("grpc", directory))]
 
     def _create(self, plural: str, name: str, wanted: dict[str, Any], status: dict[str, Any]) -> str:
@@ -77,8 +77,10 @@ class Place:
         body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": encoded}
         self.plane.api.create(f"/api/v1/namespaces/{self.namespace}/secrets", body)
 
-    def service(self, name: str, port: int) -> None:
-        body = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"selector": HEAD, "ports": [{"port": port}]}}
+    def service(self) -> None:
+        """In front of the head, as the operator makes it."""
+        ports = [{"name": f"port-{number}", "port": number} for number in (8470, 8472)]
+        body = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "lab-gateway"}, "spec": {"selector": HEAD, "ports": ports}}
         self.plane.api.create(f"/api/v1/namespaces/{self.namespace}/services", body)
 
     def allow(self, user: str, *rules: dict[str, Any]) -> None:
@@ -131,8 +133,7 @@ def test_chat_goes_through_the_gateway_and_follows_it_to_another_pod(place: Plac
                 assert str(await matrix.chat("chat", "hello")) == "one two three"
 
     place.secret("lab-client-token", token=TOKEN)
-    place.service("lab-gateway", 8470)
-    place.service("lab-directory", 8472)
+    place.service()
     place.run(work)
 
 
@@ -205,7 +206,7 @@ def test_where_names_are_reached_as_they_are_nothing_is_forwarded(place: Place) 
 
         return asyncio.run(session())
 
-    assert way({REACH: "inside"}) == Way(f"lab-directory.{place.namespace}.svc:8472")
+    assert way({REACH: "inside"}) == Way(f"lab-gateway.{place.namespace}.svc:8472")
     assert way({}).directory.startswith("127.0.0.1:") and way({}).gateway.startswith("127.0.0.1:")
     with pytest.raises(UsageError, match="`inside` or `outside`"):
         way({REACH: "maybe"})

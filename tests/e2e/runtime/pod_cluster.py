@@ -21,7 +21,6 @@ from matrix_operator.backends.kuberay.names import (
     RAY_TOKEN,
     STATE_PORT,
     Object,
-    directory_service,
     gateway_service,
     head_service,
 )
@@ -161,7 +160,7 @@ class PodCluster:
 
     def _pod(self, name: str, template: Object, head: str) -> Pod:
         place, home = self.network.add(), self.home / name
-        services = (head_service, gateway_service, directory_service)
+        services = (head_service, gateway_service)
         names = {place.name: place.address} | {self._service_name(service(self.cluster)): head for service in services}
         return Pod(place, template, {volume["name"]: self._volume(home, volume) for volume in template["spec"]["volumes"]}, names, home)
 

@@ -13,22 +13,21 @@ from matrix_operator.backends.kuberay.render import services
 from matrix_operator.backends.kuberay.volumes import CREDENTIALS_DIRECTORY
 from tests.unit.kuberay.builders import cluster
 
-TALKING = {"backend", "companions", "reach", "tokens", "watched"}
+TALKING = {"complaints", "backend", "companions", "reach", "tokens", "watched"}
 """The modules that talk to an API server."""
 MODULES = [f"{kuberay.__name__}.{module.name}" for module in pkgutil.iter_modules(kuberay.__path__) if module.name not in TALKING]
 
 
-def test_the_layout_leads_to_our_services() -> None:
+def test_the_layout_leads_to_our_service() -> None:
     of = cluster()
-    ports = {service["metadata"]["name"]: {port["name"]: port["port"] for port in service["spec"]["ports"]} for service in services(of)}
-    found, address = layout(of), public_address(of)
-    assert ports == {
-        "lab-gateway": {"http": found.gateway_port},
-        "lab-directory": {"state": found.state_port, "directory": found.directory_port},
-    }
+    [ours], found, address = services(of), layout(of), public_address(of)
+    ports = {port["name"]: port["port"] for port in ours["spec"]["ports"]}
+    assert ours["metadata"]["name"] == "lab-gateway"
+    assert ports == {"http": found.gateway_port, "state": found.state_port, "directory": found.directory_port}
+    assert ours["spec"]["publishNotReadyAddresses"] is True
     assert found.credentials_dir == CREDENTIALS_DIRECTORY
-    assert address.state_url == found.state_url == f"http://lab-directory.team.svc:{found.state_port}"
-    assert address.directory_address == f"lab-directory.team.svc:{found.directory_port}"
+    assert address.state_url == found.state_url == f"http://lab-gateway.team.svc:{found.state_port}"
+    assert address.directory_address == f"lab-gateway.team.svc:{found.directory_port}"
     assert address.gateway_url == f"http://lab-gateway.team.svc:{found.gateway_port}"
     assert address.dashboard_url == "http://lab-head-svc.team.svc:8265"
 

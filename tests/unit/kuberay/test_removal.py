@@ -62,10 +62,9 @@ def test_what_is_not_ours_is_left_alone_and_does_not_hold_us_up() -> None:
     assert (found.removal.state, found.delete) == (RemovalState.GONE, None)
 
 
-def test_services_and_tokens_go_and_the_users_credentials_stay() -> None:
+def test_the_service_and_the_tokens_go_and_the_users_credentials_stay() -> None:
     assert companions(cluster()) == (
         ("Service", "lab-gateway"),
-        ("Service", "lab-directory"),
         ("Secret", "lab-api-keys"),
         ("Secret", "lab-client-token"),
         ("Secret", "lab-ray-token"),

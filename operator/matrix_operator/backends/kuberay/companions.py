@@ -1,4 +1,4 @@
-"""What stands beside a RayCluster: Secrets and Services. Made when missing, given another owner, deleted; never those of others."""
+"""What stands beside a RayCluster: Secrets and a Service. Made when missing, given another owner, deleted; never those of others."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from matrix_operator.backends.kuberay.names import (
     DIRECTORY_PORT,
     GATEWAY_PORT,
     STATE_PORT,
-    directory_service,
     gateway_service,
     head_service,
 )
@@ -35,10 +34,10 @@ def layout(cluster: MatrixCluster) -> RuntimeLayout:
 
 
 def public_address(cluster: MatrixCluster) -> PublicAddress:
-    """Where pods of the same Kubernetes cluster find it: by the names of its Services."""
+    """Where pods of the same Kubernetes cluster find it: by the names of its Services, KubeRay's and ours."""
     return PublicAddress(
         gateway_url=f"http://{_host(cluster, gateway_service(cluster))}:{GATEWAY_PORT}",
-        directory_address=f"{_host(cluster, directory_service(cluster))}:{DIRECTORY_PORT}",
+        directory_address=f"{_host(cluster, gateway_service(cluster))}:{DIRECTORY_PORT}",
         dashboard_url=f"http://{_host(cluster, head_service(cluster))}:{DASHBOARD_PORT}",
         state_url=_state_url(cluster),
         scope=EndpointScope.CLUSTER,
@@ -46,7 +45,7 @@ def public_address(cluster: MatrixCluster) -> PublicAddress:
 
 
 def _state_url(cluster: MatrixCluster) -> str:
-    return f"http://{_host(cluster, directory_service(cluster))}:{STATE_PORT}"
+    return f"http://{_host(cluster, gateway_service(cluster))}:{STATE_PORT}"
 
 
 def _host(cluster: MatrixCluster, service: str) -> str:

@@ -59,11 +59,8 @@ def head_service(cluster: MatrixCluster) -> str:
 
 
 def gateway_service(cluster: MatrixCluster) -> str:
+    """Ours, in front of all that answers on the head."""
     return f"{cluster.metadata.name}-gateway"
-
-
-def directory_service(cluster: MatrixCluster) -> str:
-    return f"{cluster.metadata.name}-directory"
 
 
 def ray_token_secret(cluster: MatrixCluster) -> str:

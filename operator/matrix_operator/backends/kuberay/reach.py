@@ -10,7 +10,7 @@ import httpx2
 
 from matrix_crds.cluster import MatrixCluster
 from matrix_operator.backends.kuberay.layout import public_address
-from matrix_operator.backends.kuberay.names import DASHBOARD_PORT, STATE_PORT, directory_service, head_service
+from matrix_operator.backends.kuberay.names import DASHBOARD_PORT, STATE_PORT, gateway_service, head_service
 from matrix_operator.backends.kuberay.paths import through_service
 from matrix_operator.backends.kuberay.tokens import TokenPair
 from matrix_operator.backends.port import RayAddress
@@ -54,7 +54,7 @@ class ThroughApiServer:
     def address(self, cluster: MatrixCluster, tokens: TokenPair) -> RayAddress:
         namespace = cluster.metadata.namespace
         dashboard = through_service(namespace, head_service(cluster), DASHBOARD_PORT)
-        state = through_service(namespace, directory_service(cluster), STATE_PORT)
+        state = through_service(namespace, gateway_service(cluster), STATE_PORT)
         return RayAddress(dashboard, state, tokens.ray, tokens.client, public_address(cluster))
 
 

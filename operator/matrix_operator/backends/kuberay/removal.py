@@ -11,7 +11,6 @@ from matrix_operator.backends.kuberay.names import (
     Object,
     api_keys_secret,
     client_token_secret,
-    directory_service,
     gateway_service,
     is_ours,
     ray_token_secret,
@@ -57,7 +56,6 @@ def companions(cluster: MatrixCluster) -> tuple[tuple[str, str], ...]:
     """(kind, name) of what else is ours: deleted after the pods with the MatrixCluster; kept while the cluster is only made anew."""
     return (
         ("Service", gateway_service(cluster)),
-        ("Service", directory_service(cluster)),
         ("Secret", api_keys_secret(cluster)),
         ("Secret", client_token_secret(cluster)),
         ("Secret", ray_token_secret(cluster)),

@@ -19,7 +19,6 @@ from matrix_operator.backends.kuberay.names import (
     STATE_PORT,
     TEMPLATE_HASH_ANNOTATION,
     Object,
-    directory_service,
     gateway_service,
     own_metadata,
     ray_cluster_name,
@@ -43,13 +42,18 @@ def ray_cluster(cluster: MatrixCluster, settings: KubeRaySettings, allocation: A
 
 
 def services(cluster: MatrixCluster) -> tuple[Object, ...]:
-    """Of the gateway, for users, and of the directory, for replicas and clients: both in front of the head."""
-    directory = {"state": STATE_PORT, "directory": DIRECTORY_PORT}
-    return (
-        _service(cluster, gateway_service(cluster), {"http": GATEWAY_PORT}),
-        # Replicas report from the first moment on: they are not to wait until the head's probes have noticed that it is up.
-        _service(cluster, directory_service(cluster), directory, publishNotReadyAddresses=True),
-    )
+    """One, in front of the head: the gateway for users, the directory for replicas and clients.
+
+    Also while the head is not ready: replicas report from the first moment on, and models go on answering when Ray's control fails its
+    probes. There is no other pod that a request could go to.
+    """
+    ports = {"http": GATEWAY_PORT, "state": STATE_PORT, "directory": DIRECTORY_PORT}
+    spec: Object = {
+        "selector": {CLUSTER_LABEL: ray_cluster_name(cluster), NODE_TYPE_LABEL: HEAD},
+        "ports": [{"name": port, "port": number, "targetPort": number, "protocol": "TCP"} for port, number in ports.items()],
+        "publishNotReadyAddresses": True,
+    }
+    return ({"apiVersion": "v1", "kind": "Service", "metadata": own_metadata(cluster, gateway_service(cluster)), "spec": spec},)
 
 
 def _metadata(cluster: MatrixCluster, allocation: Allocation) -> Object:
@@ -94,12 +98,3 @@ def _group(cluster: MatrixCluster, group: WorkerGroup, settings: KubeRaySettings
         "rayStartParams": worker_params(group),
         "template": worker_template(cluster, group, settings),
     }
-
-
-def _service(cluster: MatrixCluster, name: str, ports: dict[str, int], **options: bool) -> Object:
-    spec: Object = {
-        "selector": {CLUSTER_LABEL: ray_cluster_name(cluster), NODE_TYPE_LABEL: HEAD},
-        "ports": [{"name": port, "port": number, "targetPort": number, "protocol": "TCP"} for port, number in ports.items()],
-        **options,
-    }
-    return {"apiVersion": "v1", "kind": "Service", "metadata": own_metadata(cluster, name), "spec": spec}

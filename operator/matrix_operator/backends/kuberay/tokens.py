@@ -13,6 +13,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from matrix_crds.cluster import MatrixCluster
+from matrix_operator.backends.kuberay import companions
 from matrix_operator.backends.kuberay.names import (
     CLIENT_TOKEN_KEY,
     RAY_TOKEN_KEY,
@@ -61,6 +62,13 @@ class Tokens:
         self._known[cluster.metadata.uid] = incarnation, TokenPair(ray, client)
         return self.known(cluster)
 
+    async def create(self, cluster: MatrixCluster) -> None:
+        """Make the Secrets that are not there yet; if both were not, they need not be read. Raises BackendRefusal, StoreError."""
+        pair = new_pair()
+        made = [await companions.create(self._api, cluster, secret) for secret in token_secrets(cluster, pair)]
+        if all(made):
+            self._known[cluster.metadata.uid] = None, pair
+
     def forget(self, cluster: MatrixCluster) -> None:
         self._known.pop(cluster.metadata.uid, None)
 
@@ -73,15 +81,18 @@ class Tokens:
         return base64.b64decode(encoded or "").decode().strip()
 
 
-def token_secrets(cluster: MatrixCluster) -> tuple[Object, ...]:
-    """The two Secrets, with new tokens in them: to be created, never to be written over what is there."""
+def new_pair() -> TokenPair:
+    return TokenPair(secrets.token_urlsafe(32), secrets.token_urlsafe(32))
+
+
+def token_secrets(cluster: MatrixCluster, pair: TokenPair | None = None) -> tuple[Object, ...]:
+    """The two Secrets, by default with new tokens: to be created, never to be written over what is there."""
+    pair = pair or new_pair()
+    contents = (
+        (ray_token_secret(cluster), RAY_TOKEN_KEY, pair.ray),
+        (client_token_secret(cluster), CLIENT_TOKEN_KEY, pair.client),
+    )
     return tuple(
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": own_metadata(cluster, name),
-            "type": "Opaque",
-            "stringData": {key: secrets.token_urlsafe(32)},
-        }
-        for name, key in ((ray_token_secret(cluster), RAY_TOKEN_KEY), (client_token_secret(cluster), CLIENT_TOKEN_KEY))
+        {"apiVersion": "v1", "kind": "Secret", "metadata": own_metadata(cluster, name), "type": "Opaque", "stringData": {key: token}}
+        for name, key, token in contents
     )

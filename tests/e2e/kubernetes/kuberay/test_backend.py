@@ -16,7 +16,7 @@ from matrix_operator.looks import Absent
 from tests.e2e.kubernetes.kuberay.backend_world import SECONDS, BackendWorld, backend_world, eventually
 from tests.lab.control_plane import ControlPlane
 
-MADE = [("Secret", "lab-ray-token"), ("Secret", "lab-client-token"), ("Service", "lab-gateway"), ("Service", "lab-directory")]
+MADE = [("Secret", "lab-ray-token"), ("Secret", "lab-client-token"), ("Service", "lab-gateway")]
 
 
 def run(plane: ControlPlane, namespace: str, body: Callable[[BackendWorld], Awaitable[None]]) -> None:
@@ -47,7 +47,7 @@ def test_a_cluster_from_nothing_to_nothing(control_plane: ControlPlane, namespac
         assert base64.b64decode(secret["data"]["token"]).decode() == address.client_token
         deleted = await world.deleted(cluster)
         await world.removed(deleted)
-        assert [await world.read(kind, name) for kind, name in [*MADE, ("RayCluster", "lab")]] == [None] * 5
+        assert [await world.read(kind, name) for kind, name in [*MADE, ("RayCluster", "lab")]] == [None] * 4
 
     run(control_plane, namespace, body)
 
@@ -57,15 +57,15 @@ def test_a_second_time_nothing_is_written(control_plane: ControlPlane, namespace
         cluster = await world.cluster()
         await world.ensured(cluster)
         await world.seen(cluster)
-        await eventually(lambda: services_known(world))
+        await eventually(lambda: service_known(world))
         before = [await world.read(kind, name) for kind, name in [*MADE, ("RayCluster", "lab")]]
         for _ in range(3):
             await world.ensured(cluster)
         assert [await world.read(kind, name) for kind, name in [*MADE, ("RayCluster", "lab")]] == before
 
-    async def services_known(world: BackendWorld) -> bool:
+    async def service_known(world: BackendWorld) -> bool:
         cluster = await world.cluster()
-        return (await world.backend.pulse(cluster))[-1] == 2  # type: ignore[index]
+        return (await world.backend.pulse(cluster))[-1] == 1  # type: ignore[index]
 
     run(control_plane, namespace, body)
 

@@ -112,10 +112,9 @@ def test_an_orphan_runs_on_without_its_object(control_plane: ControlPlane, names
         assert await there.pods() == before
         again = await there.cluster(1)  # one of the same name does not take it over
         await there.until(again, status="False", reason="NameTaken", says="kubectl delete raycluster lab")
-        for kind, name in (("RayCluster", "lab"), ("Secret", "lab-ray-token"), ("Secret", "lab-client-token")):
+        companions = (("Secret", "lab-ray-token"), ("Secret", "lab-client-token"), ("Service", "lab-gateway"))
+        for kind, name in (("RayCluster", "lab"), *companions):
             await there.api.delete(one(kind, namespace, name), {})
-        for name in ("lab-gateway", "lab-directory"):
-            await there.api.delete(one("Service", namespace, name), {})
         await there.until(again)
 
     run(control_plane, namespace, kuberay, body)
