@@ -29,10 +29,13 @@ def decide(view: ClusterView, kind: AllocationKind, now: datetime) -> tuple[Step
     cluster = view.cluster
     if cluster.deleting:
         return _decide_deletion(cluster)
+    held: tuple[Step, ...] = ()
     if FINALIZER not in cluster.metadata.finalizers:
-        return (AddFinalizer("so that nothing is left behind when the object is deleted"),)
+        held = (AddFinalizer("so that nothing is left behind when the object is deleted"),)
     if isinstance(view.backend, Unknown):
-        return ()  # unknown is not gone: no step at all until a look succeeds
+        return held  # unknown is not gone: no step outside until a look succeeds
+    if held:  # what is about to be made is written with the first status: still nothing outside
+        return held + (_decide_allocation(view, kind, now) if cluster.status.allocation is None else ())
     return _decide_allocation(view, kind, now) or _decide_running(view)
 
 

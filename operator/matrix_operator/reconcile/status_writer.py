@@ -29,11 +29,12 @@ QUIET = frozenset(
 
 
 def is_told(condition: Condition, before: Status, after: Status) -> bool:
-    """Whether an event tells of this transition. Always for Ready, for what was so and is not any more, and for what is out of the
-    ordinary; of the steps of an ordinary start only those by which Ready does not come about itself."""
-    if condition.type == READY:
-        return True
+    """Whether an event tells of this transition. Always for Ready (but for an ordinary beginning: that there is an object now, nobody
+    misses), for what was so and is not any more, and for what is out of the ordinary; of the steps of an ordinary start only those by
+    which Ready does not come about itself."""
     former, ready = before.condition(condition.type), after.condition(READY)
+    if condition.type == READY:
+        return former is not None or condition.reason not in QUIET
     if condition.status is TRUE:
         return former is not None and (ready is None or ready.status is not TRUE)
     return condition.reason not in QUIET or (former is not None and former.status is TRUE)

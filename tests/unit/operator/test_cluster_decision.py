@@ -33,7 +33,9 @@ def taken(of: MatrixCluster) -> MatrixCluster:
 
 
 TABLE: list[tuple[str, ClusterView, list[type]]] = [
-    ("the finalizer comes before anything outside", view(cluster(finalizer=False, allocated=False), Absent()), [AddFinalizer]),
+    ("the finalizer comes before anything outside", view(cluster(finalizer=False), Absent()), [AddFinalizer]),
+    ("with it what will be made", view(cluster(finalizer=False, allocated=False), Absent()), [AddFinalizer, RecordAllocation]),
+    ("but not unseen", view(cluster(finalizer=False, allocated=False), Unknown("time-out")), [AddFinalizer]),
     ("the allocation is recorded before it is made", view(cluster(allocated=False), Absent()), [RecordAllocation]),
     ("then it is made", view(backend=Absent()), [Ensure]),
     ("nothing at all while the backend can't be seen", view(backend=Unknown("time-out")), []),
@@ -133,7 +135,7 @@ def test_nothing_is_removed_on_a_failed_look_unless_the_user_deletes(seen: Clust
 @given(views)
 def test_nothing_outside_is_touched_before_the_finalizer_is_stored(seen: ClusterView) -> None:
     if "matrix.dev/teardown" not in seen.cluster.metadata.finalizers:
-        assert all(isinstance(step, AddFinalizer) for step in decide(seen, LOCAL, NOW))
+        assert all(isinstance(step, AddFinalizer | RecordAllocation) for step in decide(seen, LOCAL, NOW))
 
 
 @given(views)

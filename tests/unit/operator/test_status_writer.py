@@ -31,7 +31,8 @@ def status(conditions: dict[str, str]) -> MatrixClusterStatus:
 @pytest.mark.parametrize(
     ("what", "before", "after", "told"),
     [
-        ("a start begins", NONE, {"Ready": "False Pending", "HeadReady": "False Pending"}, {"Ready"}),
+        ("there is an object", NONE, {"Ready": "False Pending", "HeadReady": "False Pending"}, set()),
+        ("its start begins", {"Ready": "False Pending", "HeadReady": "False Pending"}, STARTING, {"Ready"}),
         ("a step of it", STARTING, STARTING | {"Ready": "False ServeNotReady", "HeadReady": "True Ready"}, {"Ready", "HeadReady"}),
         ("its end", STARTING, UP, {"Ready"}),
         ("something is lost", UP, UP | {"Ready": "False ServeNotReady", "ServeReady": "False ServeNotReady"}, {"Ready", "ServeReady"}),
