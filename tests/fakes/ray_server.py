@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ class FakeRay:
         self.broken: tuple[int, str] | None = None
         self.replica_failure: dict[str, Any] | None = None
         self.revision = 1
+        self._news = asyncio.Event()
+        """Set with the next revision, for those who wait for it."""
         self.url = ""
         self.children: dict[str, FakeRay] = {}
         self.addresses: Callable[[str], Sequence[str]] = lambda cluster: ("127.0.0.1",)
@@ -102,11 +105,15 @@ class FakeRay:
             return web.Response(status=400, text=f"ValueError: {bad[0]} is not what Serve likes")
         self.applications = {entry["name"]: entry for entry in config["applications"]}
         self.revision += 1
+        self._news.set()
+        self._news = asyncio.Event()
         return web.json_response({})
 
     async def _state(self, request: web.Request) -> web.Response:
         if request.query.get("since") == str(self.revision) and request.query.get("instance") == "i":
-            await asyncio.sleep(min(float(request.query.get("wait", 0)), 2.0))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(float(request.query.get("wait", 0))):
+                    await self._news.wait()
         if "mx-system" not in self.applications:
             return web.Response(status=503)
         replicas = [self._replica(name, entry) for name, entry in self.applications.items() if name.startswith("mx-md-")]

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
-
-import httpx2
 
 from matrix_store.errors import Unavailable
 from matrix_store.kubernetes.connection import Connection
-from matrix_store.kubernetes.faults import refusal, unreachable, unreadable, waits
+from matrix_store.kubernetes.faults import Reply, refusal, unreachable, unreadable, waits
+from matrix_store.kubernetes.transport import HttpxTransport, Transport
 from matrix_store.port import Raw
 
 MANAGER = "matrix"
@@ -40,20 +39,19 @@ def _unheard(method: str, code: str) -> None:
 class Api:
     """One API server. Every method raises a StoreError and nothing else."""
 
-    def __init__(self, connection: Connection, heard: CallHook = _unheard, may_write: Callable[[], bool] = lambda: True) -> None:
-        """`may_write` is asked before each call that changes something; on False it is not made and is Unavailable."""
-        self._connection = connection
+    def __init__(
+        self,
+        connection: Connection,
+        heard: CallHook = _unheard,
+        may_write: Callable[[], bool] = lambda: True,
+        transport: Transport | None = None,
+    ) -> None:
+        """`may_write` is asked before each call that changes something; on False it is not made and is Unavailable. `transport`: what
+        calls go over, if not the connection's own client."""
+        self.server = connection.server
+        self._transport = transport or HttpxTransport(connection.http)
         self._heard = heard
         self._may_write = may_write
-
-    @property
-    def http(self) -> httpx2.AsyncClient:
-        """For watches: the client itself."""
-        return self._connection.http
-
-    @property
-    def server(self) -> str:
-        return self._connection.server
 
     async def get(self, path: str, **params: str) -> Raw:
         return await self._json("GET", path, params)
@@ -88,7 +86,11 @@ class Api:
         return await self._json("DELETE", path, {}, options)
 
     async def close(self) -> None:
-        await self._connection.http.aclose()
+        await self._transport.close()
+
+    def lines(self, path: str, params: Mapping[str, str], seconds: float) -> AsyncGenerator[bytes, None]:
+        """Of a watch (Transport.lines). Not counted as a call."""
+        return self._transport.lines(path, params, seconds)
 
     async def _json(
         self, method: str, path: str, params: Mapping[str, str], body: Any = None, content_type: str = "application/json"
@@ -96,26 +98,24 @@ class Api:
         content = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         headers = {} if body is None else {"Content-Type": content_type}
         for attempt in range(1, TRIES + 1):
-            response = await self._send(method, path, params, content, headers)
-            if response.status_code < 400:
-                return _decoded(response)
-            if response.status_code != 429 or attempt == TRIES:
-                raise refusal(response)
-            await asyncio.sleep(waits(response) * random.uniform(1.0, 1.5))
+            reply = await self._send(method, path, params, content, headers)
+            if reply.status < 400:
+                return _decoded(reply)
+            if reply.status != 429 or attempt == TRIES:
+                raise refusal(reply)
+            await asyncio.sleep(waits(reply) * random.uniform(1.0, 1.5))
         raise AssertionError("unreachable")
 
-    async def _send(
-        self, method: str, path: str, params: Mapping[str, str], content: bytes | None, headers: Mapping[str, str]
-    ) -> httpx2.Response:
+    async def _send(self, method: str, path: str, params: Mapping[str, str], content: bytes | None, headers: Mapping[str, str]) -> Reply:
         if method != "GET" and not self._may_write():
             raise Unavailable("nothing is written: this process can't prove that it still holds its lease")
         try:
-            response = await self.http.request(method, path, params=params, content=content, headers=headers)
+            reply = await self._transport.request(method, path, params, content, headers)
         except Exception as error:
             self._heard(method, UNANSWERED)
             raise unreachable(error, self.server) from error
-        self._heard(method, str(response.status_code))
-        return response
+        self._heard(method, str(reply.status))
+        return reply
 
 
 def replace_version(resource_version: str) -> Raw:
@@ -127,11 +127,11 @@ def _writing(dry_run: bool) -> dict[str, str]:
     return WRITE | ({"dryRun": "All"} if dry_run else {})
 
 
-def _decoded(response: httpx2.Response) -> Raw:
+def _decoded(reply: Reply) -> Raw:
     try:
-        body = response.json()
+        body = json.loads(reply.content)
     except ValueError as error:
-        raise unreadable(response) from error
+        raise unreadable(reply) from error
     if not isinstance(body, dict):
-        raise unreadable(response)
+        raise unreadable(reply)
     return body

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -37,15 +42,30 @@ class Untrusted(Unavailable):
     """The server's certificate is not that of the cluster we know."""
 
 
-def refusal(response: httpx2.Response) -> StoreError:
+@dataclass(frozen=True)
+class Reply:
+    """An answer that has come whole, whichever library brought it."""
+
+    status: int
+    headers: Mapping[str, str]
+    """By names in any case."""
+    content: bytes
+    url: str
+
+    @property
+    def text(self) -> str:
+        return self.content.decode(errors="replace")
+
+
+def refusal(reply: Reply) -> StoreError:
     """What an answer of 400 and more means."""
     try:
-        status = response.json()
+        status = json.loads(reply.content)
     except ValueError:
         status = None
     if not isinstance(status, dict):
-        status = {"message": response.text[:200].strip() or response.reason_phrase}
-    return refusal_of(status, response.status_code, response.request.url.path)
+        status = {"message": reply.text[:200].strip() or _phrase(reply.status)}
+    return refusal_of(status, reply.status, urlsplit(reply.url).path)
 
 
 def refusal_of(status: dict[str, object], code: int, path: str = "") -> StoreError:
@@ -75,23 +95,25 @@ def refusal_of(status: dict[str, object], code: int, path: str = "") -> StoreErr
 def unreachable(error: Exception, server: str) -> StoreError:
     """What an exception of the HTTP client means: nothing is known of what the server did."""
     cause = error.__cause__ or error
-    if isinstance(error, httpx2.TimeoutException):
+    if isinstance(error, httpx2.TimeoutException | TimeoutError):
         return Unavailable(f"the API server {server} did not answer in time; is the network up?")
     if isinstance(cause, ssl.SSLError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
         return Untrusted(f"the API server {server} can't be trusted: {_one_line(error)}; check the kubeconfig's certificate authority")
     return Unavailable(f"the API server {server} can't be reached: {_one_line(error) or type(error).__name__}")
 
 
-def unreadable(response: httpx2.Response) -> StoreError:
+def unreadable(reply: Reply) -> StoreError:
     """For an answer that is no API server's, such as the page of a proxy between us and it."""
-    kind = response.headers.get("Content-Type", "no content type")
-    return Unavailable(f"{response.request.url.host} answered with something that is no Kubernetes object ({kind}): is it an API server?")
+    kind = reply.headers.get("Content-Type", "no content type")
+    return Unavailable(
+        f"{urlsplit(reply.url).hostname} answered with something that is no Kubernetes object ({kind}): is it an API server?"
+    )
 
 
-def waits(response: httpx2.Response) -> float:
+def waits(reply: Reply) -> float:
     """Seconds that the server asks to wait before the next try."""
     try:
-        return min(float(response.headers["Retry-After"]), LONGEST_RETRY_SECONDS)
+        return min(float(reply.headers["Retry-After"]), LONGEST_RETRY_SECONDS)
     except (KeyError, ValueError):
         return RETRY_SECONDS
 
@@ -115,6 +137,10 @@ def _forbidden(status: dict[str, object], message: str) -> StoreError:
     if any(cause.get("reason") == "NamespaceTerminating" for cause in causes or ()):
         return NamespaceGoing(f"the namespace is being deleted, nothing can be created in it: {message}")
     return Forbidden(f"not allowed: {message}; ask the cluster's administrator for a role")
+
+
+def _phrase(code: int) -> str:
+    return HTTPStatus(code).phrase if code in set(HTTPStatus) else "without a word"
 
 
 def _one_line(text: object) -> str:

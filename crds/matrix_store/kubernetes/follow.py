@@ -12,14 +12,14 @@ import logging
 import random
 import time
 from collections.abc import Mapping
+from contextlib import aclosing
 from typing import Protocol
 
 import httpx2
 
 from matrix_store.errors import StoreError
 from matrix_store.kubernetes.api import Api
-from matrix_store.kubernetes.connection import CONNECT_SECONDS
-from matrix_store.kubernetes.faults import TooOld, refusal, refusal_of, unreachable
+from matrix_store.kubernetes.faults import KindUnknown, TooOld, refusal_of, unreachable
 from matrix_store.port import Raw
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,8 @@ class Follower:
         """`selectors`: labelSelector and fieldSelector, in the form of a query."""
         self.synced = asyncio.Event()
         """Set when everything that exists was told once."""
+        self.unknown = False
+        """The server does not know the kind (any more): its CRD was deleted."""
         self._api = api
         self._path = path
         self._sink = sink
@@ -88,6 +90,8 @@ class Follower:
             except StoreError as error:
                 if not self.synced.is_set():
                     raise
+                if isinstance(error, KindUnknown):  # versions mean nothing to a CRD that is made anew
+                    self.unknown, self._version = True, ""
                 log.warning("watching %s: %s; again in %.1f s", self._path, error, pause)
                 await asyncio.sleep(pause * random.uniform(0.75, 1.25))
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
@@ -97,6 +101,7 @@ class Follower:
         self._heard = time.monotonic()
         self._sink.listed(items, int(version))
         self._version = version
+        self.unknown = False
         self.synced.set()
 
     async def _follow(self) -> None:
@@ -109,16 +114,12 @@ class Follower:
             "timeoutSeconds": str(max(1, round(self._seconds * random.uniform(0.8, 1.0)))),
         }
         longest = self._seconds + self._grace
-        request = self._api.http.stream("GET", self._path, params=params, timeout=httpx2.Timeout(longest, connect=CONNECT_SECONDS))
         try:
-            async with asyncio.timeout(longest), request as answer:
-                if answer.status_code >= 400:
-                    await answer.aread()
-                    raise refusal(answer)
-                async for line in answer.aiter_lines():
+            async with asyncio.timeout(longest), aclosing(self._api.lines(self._path, params, longest)) as lines:
+                async for line in lines:
                     self._take(_event(line))
             self._heard = time.monotonic()
-        except (httpx2.HTTPError, OSError, TimeoutError, ValueError) as error:
+        except (httpx2.HTTPError, OSError, ValueError) as error:
             raise unreachable(error, self._api.server) from error
 
     def _take(self, event: Raw) -> None:
@@ -132,7 +133,7 @@ class Follower:
         (self._sink.absent if event["type"] == "DELETED" else self._sink.present)(raw)
 
 
-def _event(line: str) -> Raw:
+def _event(line: bytes) -> Raw:
     """One line of a watch. Raises ValueError when it is something else."""
     event = json.loads(line)
     if not isinstance(event, dict) or "type" not in event or not isinstance(event.get("object"), dict):

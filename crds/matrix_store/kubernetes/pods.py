@@ -13,6 +13,7 @@ from matrix_store.errors import Forbidden, StoreError, Unavailable
 from matrix_store.kubernetes.api import Api
 from matrix_store.kubernetes.connection import CONNECT_SECONDS, Connection
 from matrix_store.kubernetes.faults import refusal, unreachable
+from matrix_store.kubernetes.transport import reply
 from matrix_store.kubernetes.websocket import open_websocket, pod_path
 from matrix_store.port import Raw
 
@@ -39,7 +40,7 @@ async def output_of(
         async with connection.http.stream("GET", path, params=params, timeout=timeout) as answer:
             if answer.status_code >= 400:
                 await answer.aread()
-                raise _with_right(refusal(answer), "get", "pods/log")
+                raise _with_right(refusal(reply(answer)), "get", "pods/log")
             async for line in answer.aiter_lines():
                 yield line
     except (httpx2.HTTPError, OSError) as error:

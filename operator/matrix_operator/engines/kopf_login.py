@@ -15,14 +15,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import aiohttp
-import httpx2
 import kopf
 
+from matrix_operator.credentials import UNAUTHORIZED, authenticated
 from matrix_store.kubernetes.connection import Connection
 
 log = logging.getLogger(__name__)
 
-UNAUTHORIZED = 401
 AGAIN_SECONDS = 1.0
 """Between two logins, when the credentials go on being refused."""
 
@@ -58,22 +57,7 @@ class KopfLogin:
         """One request with its credentials; a second time with newly read ones after a 401."""
         self._tried[request.url.path] = time.monotonic()
         auth = self._connection.auth
-        answer = await (_authenticated(auth, request, send) if auth else send(request))
+        answer = await (authenticated(auth, request, send) if auth else send(request))
         if answer.status != UNAUTHORIZED:
             self._heard[request.url.path] = time.monotonic()
         return answer
-
-
-async def _authenticated(auth: httpx2.Auth, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """An authentication that is written for another HTTP client: it sets a header, and says after an answer whether to try again."""
-    stand_in = httpx2.Request(request.method, str(request.url))
-    flow = auth.async_auth_flow(stand_in)
-    await anext(flow)
-    while True:
-        request.headers["Authorization"] = stand_in.headers["Authorization"]
-        answer = await send(request)
-        try:
-            await flow.asend(httpx2.Response(answer.status, request=stand_in))
-        except StopAsyncIteration:
-            return answer
-        answer.release()
