@@ -29,6 +29,32 @@ def meanwhile(act: Callable[[], object], seconds: float = 0.3) -> Iterator[None]
         timer.join()
 
 
+@contextmanager
+def once_it_says(words: str, act: Callable[[], object]) -> Iterator[None]:
+    """Something happens when a command that runs has shown these words."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while words not in shown() and not over.wait(0.01):
+            pass
+        if not over.is_set():
+            act()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def shown() -> str:
+    """What the command that runs in this process has written until now: click puts streams in memory into the places of the real ones."""
+    buffers = [getattr(stream, "buffer", None) for stream in (sys.stdout, sys.stderr)]
+    return b"".join(buffer.getvalue() for buffer in buffers if hasattr(buffer, "getvalue")).decode()
+
+
 def test_apply_says_what_it_did(managed_empty: World, tmp_path: Path) -> None:
     file = write(tmp_path)
 
@@ -84,7 +110,7 @@ def test_up_waits_until_everything_is_ready_and_says_what_to_do_next(managed_emp
         managed_empty.put(LAB, ready(message="1 node"))
         managed_empty.put(CHAT, ready(message="1 of 1 replicas ready"))
 
-    with meanwhile(work):
+    with once_it_says("ModelDeployment/chat: waiting", work):
         result = run(managed_empty, "up", write(tmp_path))
 
     assert result.exit_code == Exit.OK
@@ -105,7 +131,7 @@ def test_up_as_json_is_a_line_per_change(managed_empty: World, tmp_path: Path) -
         managed_empty.put(LAB, ready())
         managed_empty.put(CHAT, ready())
 
-    with meanwhile(work):
+    with once_it_says('"object": "ModelDeployment/chat"', work):
         result = run(managed_empty, "up", write(tmp_path), "-o", "json")
     *changes, last = records(result)
 
