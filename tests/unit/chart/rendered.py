@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,9 @@ def _text(case: str) -> str:
     return NOTE + "---\n" + "---\n".join(f"{part.rstrip()}\n" for part in parts)
 
 
+@cache
 def objects(case: str) -> list[Object]:
-    """Of a golden file."""
+    """Of a golden file; not to be changed."""
     return [found for found in yaml.safe_load_all((GOLDEN / f"{case}.yaml").read_text()) if found]
 
 
