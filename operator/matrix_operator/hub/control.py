@@ -45,26 +45,21 @@ class Control:
         self,
         boards: Mapping[str, SiteBoard],
         limits: Limits,
-        hub_id: Callable[[], str],
         tunnel_refused: Callable[[str, TunnelRefused], None],
     ) -> None:
-        """`hub_id`: empty while this process only stands by."""
+        self.hub_id = ""
         self._boards = boards
         self._limits = limits
-        self._hub_id = hub_id
         self._tunnel_refused = tunnel_refused
         self._sessions: dict[str, _Session] = {}
 
     async def serve(self, site: str, context: Context) -> None:
         """One stream, to its end. Raises Refused."""
-        hub_id = self._hub_id()
-        if not hub_id:
-            raise Refused(Why.STANDBY, grpc.StatusCode.UNAVAILABLE, "not the leader: another operator acts, or none yet; try again")
-        hello = await self._hello(site, hub_id, context)
+        hello = await self._hello(site, context)
         session = _Session(self._boards[site], Bridge.of(hello), context, self._limits, self._tunnel_refused)
         self._admit(site, session)
         try:
-            await session.run(Welcome(protocol=PROTOCOL, hub_id=hub_id))
+            await session.run(Welcome(protocol=PROTOCOL, hub_id=self.hub_id))
         finally:
             self._dismiss(site, session)
 
@@ -75,7 +70,7 @@ class Control:
             session.ask(order)
         return session is not None
 
-    async def _hello(self, site: str, hub_id: str, context: Context) -> Hello:
+    async def _hello(self, site: str, context: Context) -> Hello:
         try:
             async with asyncio.timeout(self._limits.hello_seconds):
                 message = await context.read()
@@ -84,7 +79,7 @@ class Control:
             raise Refused(Why.HELLO, grpc.StatusCode.DEADLINE_EXCEEDED, words) from error
         if not isinstance(message, FromSite) or message.WhichOneof("message") != "hello":
             raise Refused(Why.HELLO, grpc.StatusCode.INVALID_ARGUMENT, "a bridge begins with Hello")
-        if problem := _problem(message.hello, site, hub_id):
+        if problem := _problem(message.hello, site, self.hub_id):
             raise problem
         return message.hello
 

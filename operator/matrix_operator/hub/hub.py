@@ -28,7 +28,8 @@ def _now() -> datetime:
 
 
 class Hub:
-    """Sites, for the backend. Belongs to one event loop. It listens from `start` on, and serves from `lead` on."""
+    """Sites, for the backend. Belongs to one event loop. It listens from `start` on: one that stands by does not, so that a bridge which
+    dials a Service in front of several comes to the one that acts."""
 
     def __init__(self, settings: HubSettings, registry: CollectorRegistry, clock: Callable[[], datetime] = _now) -> None:
         """Raises CertificateProblem."""
@@ -36,26 +37,22 @@ class Hub:
         self._metrics = HubMetrics(registry)
         grace = timedelta(seconds=settings.limits.report_seconds)
         self._boards = {name: SiteBoard(name, clock, grace) for name in settings.sites}
-        self._id = ""
         self._files = CertificateFiles(settings.certificate, settings.key)
         self._clock = clock
         self._tunnels = Tunnels(settings.tunnel_address, settings.limits, self._metrics, lambda site, order: self._control.ask(site, order))
-        self._control = Control(self._boards, settings.limits, lambda: self._id, self._tunnels.refused)
+        self._control = Control(self._boards, settings.limits, self._tunnels.refused)
         self._server = HubServer(settings, self._files, self._control, self._tunnels, self._metrics)
         self._measure()
 
-    async def start(self) -> int:
-        """Returns the port. Raises OSError."""
+    async def start(self, hub_id: str) -> int:
+        """Returns the port. `hub_id` is that of the installation: each site belongs to one. Raises OSError."""
+        self._control.hub_id = hub_id
+        for board in self._boards.values():
+            board.begin()
         port = await self._server.start()
         self._metrics.connections.set_function(lambda: connections(port))
         log.info("the hub listens on port %d for %s", port, ", ".join(sorted(self._boards)) or "no site")
         return port
-
-    def lead(self, hub_id: str) -> None:
-        """From now on bridges are let in. `hub_id` is that of the installation: each site belongs to one."""
-        self._id = hub_id
-        for board in self._boards.values():
-            board.begin()
 
     async def stop(self) -> None:
         self._tunnels.close_all()

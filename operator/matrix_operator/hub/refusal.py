@@ -11,7 +11,6 @@ class Why(StrEnum):
     """What is counted (matrix_hub_refused_total)."""
 
     TOKEN = "token"
-    STANDBY = "standby"
     HELLO = "hello"
     VERSION = "version"
     FOREIGN_HUB = "foreignHub"

@@ -30,8 +30,8 @@ class Limits:
     """Of TCP, from all sites and strangers together. A bridge has two."""
     handshake_seconds: float = 10.0
     """For TLS; then a connection that says nothing is closed."""
-    idle_seconds: float = 60.0
-    """A connection without a call is closed then."""
+    idle_seconds: float = 300.0
+    """A connection without a call is closed then. A bridge's second one has none while nobody uses its clusters."""
     hello_seconds: float = 10.0
     """For a call to say what it is for."""
     send_seconds: float = 30.0

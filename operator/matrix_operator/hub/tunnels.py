@@ -109,16 +109,22 @@ class Tunnels:
         """A call of the site's bridge, to its end. Raises Refused."""
         key, end, first = await self._claimed(site, context)
         with self._metrics.tunnels.labels(site).track_inprogress():
+            whole = False
             try:
                 await self._carry(end, context, first)
-                end.writer.close()
+                whole = True
             except (ConnectionError, TimeoutError) as error:
-                self._metrics.tunnels_failed.labels(site, "broken").inc()
                 await context.abort(grpc.StatusCode.ABORTED, f"the connection has ended: {error}")
-            finally:
-                if not end.writer.transport.is_closing():
-                    end.reset()
+            finally:  # also when the site has cancelled its call
                 self._ends.get(key, set()).discard(end)
+                self._finish(end, whole)
+
+    def _finish(self, end: _End, whole: bool) -> None:
+        if whole:
+            end.writer.close()
+        else:
+            self._metrics.tunnels_failed.labels(end.site, "broken").inc()
+            end.reset()
 
     def _accept(self, key: Key, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         site, uid, target = key

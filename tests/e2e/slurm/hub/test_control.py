@@ -150,22 +150,6 @@ def test_a_hello_that_is_wrong_is_told_why(tmp_path: Path, hello: Hello | None, 
     run(scenario())
 
 
-def test_a_standby_lets_nobody_in_until_it_leads(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with serving(tmp_path, leads=False) as world:
-            with pytest.raises(BaseExceptionGroup) as caught:
-                async with world.connected():
-                    pass
-            (error,) = caught.value.exceptions
-            assert isinstance(error, grpc.aio.AioRpcError)
-            assert (error.code(), "not the leader" in str(error.details())) == (grpc.StatusCode.UNAVAILABLE, True)
-            world.hub.lead(HUB_ID)
-            async with world.connected():
-                pass
-
-    run(scenario())
-
-
 def test_who_may_use_a_site(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with serving(tmp_path) as world:

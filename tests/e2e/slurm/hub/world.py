@@ -65,7 +65,7 @@ class World:
 
 
 @asynccontextmanager
-async def serving(directory: Path, limits: Limits = LIMITS, *, leads: bool = True) -> AsyncIterator[World]:
+async def serving(directory: Path, limits: Limits = LIMITS) -> AsyncIterator[World]:
     files = directory / "tls"
     if not files.exists():
         make(files, ["127.0.0.1", "localhost"])
@@ -74,9 +74,7 @@ async def serving(directory: Path, limits: Limits = LIMITS, *, leads: bool = Tru
     settings = HubSettings(files / CERTIFICATE_FILE, files / KEY_FILE, sites, port=0, limits=limits)
     registry = CollectorRegistry()
     hub = Hub(settings, registry)
-    port = await hub.start()
-    if leads:
-        hub.lead(HUB_ID)
+    port = await hub.start(HUB_ID)
     try:
         yield World(hub, registry, port, files, token)
     finally:
