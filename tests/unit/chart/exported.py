@@ -13,6 +13,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
+from matrix_operator.hub.metrics import HubMetrics
 from matrix_operator.metrics import OperatorMetrics
 from matrix_runtime.gateway.metrics import BACKEND, FRONTEND, Collector
 from matrix_runtime.gateway.waiting import WaitingRoom
@@ -34,6 +35,7 @@ def exported() -> Mapping[str, frozenset[str]]:
 
 def _of_operator() -> dict[str, frozenset[str]]:
     registry = OperatorMetrics().registry
+    HubMetrics(registry)
     return dict(_named(_labels_of(registry)))
 
 
