@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from charts import values_table
+from matrix_crds.constants import GROUP
+from matrix_crds.registry import KINDS, parse
 from tests.unit.chart.rendered import CHART, ROOT, VALUES
 
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
@@ -82,3 +84,11 @@ def test_the_versions_are_one() -> None:
     assert both["dependencies"][0]["version"] == version
     assert both["kubeVersion"] == operator["kubeVersion"]
     assert "dependencies" not in operator, "it is installed from a checkout, without a network"
+
+
+def test_the_hub_of_charts_is_told_of_each_kind() -> None:
+    annotations = yaml.safe_load((CHART / "Chart.yaml").read_text())["annotations"]
+    told = {crd["name"] for crd in yaml.safe_load(annotations["artifacthub.io/crds"])}
+    assert told == {f"{info.plural}.{GROUP}" for info in KINDS}
+    for example in yaml.safe_load(annotations["artifacthub.io/crdsExamples"]):
+        parse(example)
