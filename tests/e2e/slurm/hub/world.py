@@ -40,8 +40,9 @@ class World:
     token: str
 
     def bridge(self, **fields: object) -> FakeBridge:
-        given = {"token": self.token, "answer": running} | fields
-        return FakeBridge(f"127.0.0.1:{self.port}", (self.directory / AUTHORITY_FILE).read_bytes(), **given)  # type: ignore[arg-type]
+        authority = (self.directory / AUTHORITY_FILE).read_bytes()
+        given = {"token": self.token, "answer": running, "authority": authority} | fields
+        return FakeBridge(f"127.0.0.1:{self.port}", **given)  # type: ignore[arg-type]
 
     def counted(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(name, labels) or 0.0
