@@ -35,10 +35,11 @@ ENTRIES = {
     "env": Entry("Connect", "matrix_cli.commands.env", "Print the variables that OpenAI's clients read."),
     "keys": Entry("Connect", "matrix_cli.commands.keys", "Issue, list and revoke keys for a cluster's endpoint."),
     "completion": Entry("Set up", "matrix_cli.commands.completion", "Print the script that completes commands in your shell."),
+    "bridge": Entry("Set up", "matrix_cli.commands.bridge", "Run clusters as jobs of a Slurm site, as an ordinary user of it."),
     "controller": Entry("Set up", "matrix_cli.commands.controller", "Run, look at or stop the controller."),
     "operator": Entry("Set up", "matrix_cli.commands.operator", "Run the operator of a Kubernetes cluster."),
 }
-OF_THIS_MACHINE = ("completion", "controller")
+OF_THIS_MACHINE = ("bridge", "completion", "controller")
 """kubectl completes its plugins itself, and speaks to clusters alone."""
 
 

@@ -13,11 +13,13 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 
 from matrix_operator.backends.slurm.sites import SiteRefusal, SiteReport, SiteSilence
+from matrix_operator.tasks import first_to_end
 from matrix_proto.bridge_pb2 import Address, ClusterDesired, ClusterReport, TunnelTarget
 from matrix_slurm_bridge.agent.errors import AgentError
 from matrix_slurm_bridge.agent.loop import Agent
 from matrix_slurm_bridge.agent.site_file import SiteFile
-from matrix_slurm_bridge.agent.start import started
+from matrix_slurm_bridge.agent.start import agent_directory, started
+from matrix_slurm_bridge.agent.status import keep_status
 from matrix_slurm_bridge.site import SiteError
 
 log = logging.getLogger(__name__)
@@ -108,11 +110,11 @@ class SiteHere:
         """An agent, again and again."""
         while True:
             try:
-                async with started(self._file) as (agent, _, _):
+                async with started(self._file) as (agent, _, site):
                     self._agent, self._problem = agent, ""
                     for wish in self._wishes.values():
                         agent.want(wish)
-                    await agent.run()
+                    await first_to_end(agent.run(), keep_status(agent, agent_directory(site.shared), dict))
             except (AgentError, SiteError) as error:
                 self._problem = str(error)
                 log.warning("the site's agent: %s", error)

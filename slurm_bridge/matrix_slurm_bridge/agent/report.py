@@ -248,5 +248,5 @@ def _ended(seen: Seen, last: Entry, history: Sequence[Entry]) -> str:
     word = seen.statuses.get(last.tag)
     told = f" ({word.message})" if word and word.message and word.phase is NodePhase.FAILED else ""
     quick = quick_ends(history)
-    often = f"{quick} jobs in a row ended soon after their start, the last one, " if quick >= TELL_REASON_AFTER else ""
-    return f"{often}job {last.job_id or 'without a number'}, ended: {last.ending}{told}; {again}"
+    often = f"{quick} jobs in a row ended soon after their start; " if quick >= TELL_REASON_AFTER else ""
+    return f"{often}{f'job {last.job_id}' if last.job_id else 'its job'} has ended: {last.ending}{told}; {again}"

@@ -1,0 +1,1 @@
+"""What `matrix bridge` does beside running: setting up, looking."""
