@@ -6,18 +6,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from matrix_crds.reasons import ClusterReason
 from matrix_slurm_bridge.node.errors import NodeFailure
 from matrix_slurm_bridge.node.launch import Launch
 from matrix_slurm_bridge.node.network import answers_http
 from matrix_slurm_bridge.node.parts import Part, last_words, prepared_again, spawn, started
+from matrix_slurm_bridge.node.places import remove_session
 from matrix_slurm_bridge.node.ports import Block, claim_block
 from matrix_slurm_bridge.node.record import HeadPorts, HeadRecord
 from matrix_slurm_bridge.node.seat import Seat
 from matrix_slurm_bridge.node.session import LOOK_SECONDS, Session
 from matrix_slurm_bridge.node.status import NodePhase
 
-_BLOCKS = 3
-"""So many blocks of ports are tried: a stranger may take one that was just free."""
+_STARTS = 3
+"""So often Ray is started before the job gives up: a stranger may take a port that was just free."""
 _DASHBOARD_SECONDS = 180.0
 _QUICK_SECONDS = 30.0
 _QUICK_DEATHS = 5
@@ -50,23 +52,27 @@ class HeadProgram:
 
     def _start(self, launch: Launch) -> None:
         session, passed = self._session, frozenset[int]()
-        while True:
+        for left in reversed(range(_STARTS)):
             block = claim_block(session.plan.tag.uid + session.plan.tag.node_name, session.plan.ports, passed=passed)
             self._announce(block)
             try:
                 session.launch(launch, block, None, self._hold)
+                self._block = block
                 return
-            except NodeFailure:
-                passed |= {block.ports["claim"]}
-                if len(passed) >= _BLOCKS or not block.taken_by_others():
+            except NodeFailure as failure:
+                if not left or failure.reason is ClusterReason.RAY_VERSION_MISMATCH:
                     raise
-                block.close()
+                session.starting(f"once more, since {failure.message}")
+            if block.taken_by_others():
+                passed |= {block.ports["claim"]}
+            block.close()
+            remove_session(session.place)
             launch = Launch(session.environment, session.place.directory)
 
     def _announce(self, block: Block) -> None:
         session, ports = self._session, block.ports
         session.status.place(session.address, ports)
-        session.starting("Ray's processes are being started")
+        session.starting(session.status.status.message or "Ray's processes are being started")
         self._seat.move(
             HeadPorts(
                 gcs=ports["gcs"],

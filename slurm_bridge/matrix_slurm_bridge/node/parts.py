@@ -7,6 +7,7 @@ import os
 import re
 import resource
 import secrets
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +19,13 @@ GCS, DASHBOARD, RAYLET = "GCS", "dashboard", "raylet"
 OPEN_FILES = 65_536
 """A replica with thousands of connections needs more than the usual soft limit of 1024."""
 _TAIL_BYTES = 64 * 1024
+_ERROR = re.compile(r"\[[^]]* [EC] \d+ \d+\]|\w+(\.\w+)*(Error|Exception): ")
+"""How Ray's servers and Python begin such a line."""
+_FRAME = re.compile(r"\(\+0x[0-9a-f]+\)|\[0x[0-9a-f]+\]|^\*{3} |^\s+File \"")
+_BOILERPLATE = re.compile(r" An unexpected system state has occurred\..* fix it\.")
 _NODE_ID_BYTES = 28  # ray.NodeID.size()
 _NODE_ID = re.compile(r"^--node_id=([0-9a-f]+)$")
+_SESSION = re.compile(r"^--session_dir=(.+)$")
 _SOCKET = re.compile(r"^--(?:raylet|store)_socket_name=(.+)$")
 
 
@@ -68,12 +74,18 @@ def started(name: str, argv: Sequence[str], pid: int) -> Part:
 
 def prepared_again(argv: Sequence[str]) -> tuple[str, ...]:
     """The argv for another life: the GCS does not take a dead raylet's id again, which occurs in the commands of its agents too, and its
-    old sockets must go."""
+    old sockets must go. The files with its agents' ports are there for the new id as well (see ray_start.py)."""
     for argument in argv:
         if found := _SOCKET.match(argument):
             Path(found[1]).unlink(missing_ok=True)
-    old = next((found[1] for argument in argv if (found := _NODE_ID.match(argument))), None)
-    return tuple(argument.replace(old, secrets.token_hex(_NODE_ID_BYTES)) for argument in argv) if old else tuple(argv)
+    old = node_id(argv)
+    if old is None:
+        return tuple(argv)
+    fresh = secrets.token_hex(_NODE_ID_BYTES)
+    for directory in (found[1] for argument in argv if (found := _SESSION.match(argument))):
+        for file in Path(directory).glob(f"*_port_{old}"):
+            shutil.copy(file, file.with_name(file.name.replace(old, fresh)))
+    return tuple(argument.replace(old, fresh) for argument in argv)
 
 
 def node_id(argv: Sequence[str]) -> str | None:
@@ -91,11 +103,13 @@ def last_words(argv: Sequence[str], lines: int = 5) -> str:
 
 
 def tail(path: Path, lines: int = 5) -> str:
-    """The last lines of a file that are not empty, joined by ` | `; empty if it can't be read."""
+    """The last lines of a file, joined by ` | `: those that Ray calls an error if there are some, and no stack trace; empty if it can't be
+    read."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
             text = file.read().decode(errors="replace")
     except OSError:
         return ""
-    return " | ".join([line.strip()[:300] for line in text.splitlines() if line.strip()][-lines:])
+    told = [_BOILERPLATE.sub("", line.strip())[:300] for line in text.splitlines() if line.strip() and not _FRAME.search(line)]
+    return " | ".join(([line for line in told if _ERROR.match(line)] or told)[-lines:])

@@ -72,6 +72,12 @@ def remove_place(place: Place) -> None:
     shutil.rmtree(place.directory, ignore_errors=True)
 
 
+def remove_session(place: Place) -> None:
+    """What a Ray that has ended has left: a later one must not find its state or its sockets."""
+    for path in (place.ray, place.gcs_storage):
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def free_shared_memory() -> int:
     """Bytes in /dev/shm."""
     found = os.statvfs("/dev/shm" if Path("/dev/shm").is_dir() else tempfile.gettempdir())

@@ -24,12 +24,36 @@ import ray
 from ray._private import ray_constants, services
 from ray._private.node import Node
 from ray._private.parameter import RayParams
+from ray._raylet import (  # type: ignore[attr-defined]
+    DASHBOARD_AGENT_LISTEN_PORT_NAME,
+    METRICS_AGENT_PORT_NAME,
+    METRICS_EXPORT_PORT_NAME,
+    RUNTIME_ENV_AGENT_PORT_NAME,
+    persist_port,
+)
 
 from matrix_slurm_bridge.node.launch import LIMIT_SECONDS, LaunchPlan
 from matrix_slurm_bridge.node.parts import DASHBOARD, GCS, RAYLET, last_words, spawn
 
 _DASHBOARD_MODULES = "ServeHead,JobHead,NodeHead,StateHead,ReportHead,UsageStatsHead"
 _PARTS = {ray_constants.PROCESS_TYPE_GCS_SERVER: GCS, ray_constants.PROCESS_TYPE_RAYLET: RAYLET}
+
+
+class Member(Node):  # type: ignore[misc]
+    """A node whose agents listen where they were told to."""
+
+    def start_raylet(self, *arguments: Any, **options: Any) -> None:
+        """A raylet waits 15 s for its agents to write down their ports, and dies: too short for a node that is overloaded, or reads its
+        Python over a network. All ports are known before, so they are written for them; the raylet registers seconds earlier, too."""
+        params = self._ray_params
+        for name, port in (
+            (METRICS_AGENT_PORT_NAME, params.metrics_agent_port),
+            (METRICS_EXPORT_PORT_NAME, params.metrics_export_port),
+            (DASHBOARD_AGENT_LISTEN_PORT_NAME, params.dashboard_agent_listen_port),
+            (RUNTIME_ENV_AGENT_PORT_NAME, params.runtime_env_agent_port),
+        ):
+            persist_port(self._session_dir, self._node_id, name, port)
+        super().start_raylet(*arguments, **options)
 
 
 class Starter:
@@ -48,7 +72,7 @@ class Starter:
 
         services.start_ray_process = start_ray_process
         head = self._plan.gcs_address is None
-        kind = self._head_class() if head else Node
+        kind = self._head_class() if head else Member
         try:
             kind(_parameters(self._plan), head=head, shutdown_at_exit=False, spawn_reaper=False)
         except Exception as error:
@@ -76,7 +100,7 @@ class Starter:
     def _head_class(self) -> Any:
         starter = self
 
-        class Head(Node):  # type: ignore[misc]
+        class Head(Member):
             def start_gcs_server(self) -> None:
                 """And wait until it listens: Ray's client waits a whole second after a try that was too early."""
                 super().start_gcs_server()

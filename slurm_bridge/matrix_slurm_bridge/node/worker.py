@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,6 +11,7 @@ from matrix_slurm_bridge.node.errors import Ended, NodeFailure, Superseded
 from matrix_slurm_bridge.node.launch import Launch
 from matrix_slurm_bridge.node.network import answers
 from matrix_slurm_bridge.node.parts import RAYLET, last_words, node_id
+from matrix_slurm_bridge.node.places import remove_session
 from matrix_slurm_bridge.node.ports import claim_block
 from matrix_slurm_bridge.node.record import HeadRecord
 from matrix_slurm_bridge.node.seat import read_record
@@ -97,7 +97,7 @@ class WorkerProgram:
         session = self._session
         assert head.ports is not None
         session.turn_to(head.address)
-        shutil.rmtree(session.place.ray, ignore_errors=True)
+        remove_session(session.place)
         block = claim_block(session.plan.tag.uid + session.plan.tag.node_name, session.plan.ports)
         session.status.place(session.address, block.ports)
         phase = NodePhase.RECOVERING if session.status.status.phase is not NodePhase.STARTING else NodePhase.STARTING

@@ -62,7 +62,8 @@ def _common(
         f"--comment={tag.comment}",
         f"--output={_output(tag, directory)}",
         "--open-mode=append",
-        "--export=NIL",
+        # What sbatch was run with: the bridge gives it next to nothing. NIL and NONE would run a login on the node, a second and more.
+        "--export=ALL",
         "--nodes=1",
         "--ntasks=1",
         f"--cpus-per-task={size.cpus}",

@@ -15,8 +15,8 @@ from matrix_slurm_bridge.slurm.names import JobTag
 from matrix_slurm_bridge.slurm.port import Submission
 
 _BODY = """
-# Slurm was told to pass on nothing of the submitter's environment; without this, srun would pass on nothing of ours.
-unset SLURM_EXPORT_ENV
+# What was set for the login node does not count here.
+unset SLURM_EXPORT_ENV LD_LIBRARY_PATH PYTHONPATH PYTHONHOME
 [ -n "${{HOME:-}}" ] || HOME=~
 [ -n "${{USER:-}}" ] || USER=$(id -un)
 [ -n "${{LANG:-}}" ] || LANG=C.UTF-8

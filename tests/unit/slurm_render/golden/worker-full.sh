@@ -3,7 +3,7 @@
 #SBATCH --comment=matrix:11111111-2222-3333-4444-555555555555:gpu:1:3:2
 #SBATCH --output=/shared/team/matrix/clusters/11111111-2222-3333-4444-555555555555/logs/mx-11111111-gpu-1-3-2.log
 #SBATCH --open-mode=append
-#SBATCH --export=NIL
+#SBATCH --export=ALL
 #SBATCH --nodes=1
 #SBATCH --ntasks=1
 #SBATCH --cpus-per-task=16
@@ -18,8 +18,8 @@
 #SBATCH --signal=B:USR1@300
 #SBATCH --exclude=broken[1-3]
 
-# Slurm was told to pass on nothing of the submitter's environment; without this, srun would pass on nothing of ours.
-unset SLURM_EXPORT_ENV
+# What was set for the login node does not count here.
+unset SLURM_EXPORT_ENV LD_LIBRARY_PATH PYTHONPATH PYTHONHOME
 [ -n "${HOME:-}" ] || HOME=~
 [ -n "${USER:-}" ] || USER=$(id -un)
 [ -n "${LANG:-}" ] || LANG=C.UTF-8
