@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import click
 
 from matrix_client.errors import UsageError
-from matrix_crds.constants import GROUP
 from matrix_crds.keys import ObjectKey
+from matrix_crds.on_kubernetes import UID_LABEL
 from matrix_store.errors import Forbidden, NotFound, StoreError, Unavailable
 from matrix_store.port import Raw, StoredObject
 
@@ -68,7 +68,7 @@ class PodLogs:
         """What there is. Raises NotFound when there is nothing, Forbidden, Unavailable."""
         from matrix_store.kubernetes.pods import labelled
 
-        pods = await labelled(self._api, self._namespace, f"{GROUP}/uid", self._cluster.uid)
+        pods = await labelled(self._api, self._namespace, UID_LABEL, self._cluster.uid)
         whole = self._subject.kind == "MatrixCluster"
         if whole:
             self.containers = {name: place for pod in pods for name, place in self._containers(pod)}

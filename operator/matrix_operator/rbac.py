@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from matrix_crds.on_kubernetes import OPERATOR
+
 Manifest = dict[str, Any]
 
-OPERATOR = "matrix-operator"
-"""The name of the service account, of the roles, and (by default) of the lease."""
 NAMESPACE = "matrix-system"
 """Where the manifests put the operator."""
 RBAC = "rbac.authorization.k8s.io"

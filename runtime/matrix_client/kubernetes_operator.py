@@ -6,11 +6,11 @@ import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from matrix_crds.on_kubernetes import OPERATOR
 from matrix_store.errors import Forbidden, StoreError
 from matrix_store.kubernetes.api import Api
 from matrix_store.port import Raw
 
-LEASE = "matrix-operator"
 FRESH = timedelta(seconds=15)
 """A renewal that is younger says enough. An older one may be due to a clock that is wrong: then it counts whether it moves."""
 LOOK_AGAIN_SECONDS = 5.0
@@ -41,7 +41,7 @@ async def find_operator(api: Api, namespace: str) -> Operator | None:
 
 async def _leases(api: Api, namespace: str) -> list[Raw]:
     """An operator may live in any namespace. Who may not look everywhere looks where the objects are, and an empty answer says nothing."""
-    by_name = f"metadata.name={LEASE}"
+    by_name = f"metadata.name={OPERATOR}"
     try:
         return (await api.list_all("/apis/coordination.k8s.io/v1/leases", fieldSelector=by_name))[0]
     except Forbidden:
@@ -53,17 +53,17 @@ async def _leases(api: Api, namespace: str) -> list[Raw]:
 
 def _judged(leases: list[Raw], *, moved: bool) -> Operator:
     if not leases:
-        return Operator(False, f"no operator is installed: there is no Lease {LEASE} in any namespace")
+        return Operator(False, f"no operator is installed: there is no Lease {OPERATOR} in any namespace")
     held = [lease for lease in leases if _holder(lease)]
     alive = next((lease for lease in held if moved or _fresh(lease)), None)
     if alive is not None:
         return Operator(True, f"{_holder(alive)} in namespace {alive['metadata']['namespace']}")
     place = leases[0]["metadata"]["namespace"]
     if not held:
-        return Operator(False, f"the operator in namespace {place} was stopped: nobody holds the Lease {LEASE}")
+        return Operator(False, f"the operator in namespace {place} was stopped: nobody holds the Lease {OPERATOR}")
     since = _renewed(held[0])
     when = f"since {since:%Y-%m-%d %H:%M:%S %Z}" if since else "for a while"
-    return Operator(False, f"the operator {_holder(held[0])} in namespace {place} has not renewed the Lease {LEASE} {when}")
+    return Operator(False, f"the operator {_holder(held[0])} in namespace {place} has not renewed the Lease {OPERATOR} {when}")
 
 
 def _holder(lease: Raw) -> str:

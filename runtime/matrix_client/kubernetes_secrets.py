@@ -12,14 +12,12 @@ from contextlib import asynccontextmanager
 from pydantic import ValidationError
 
 from matrix_client.errors import KeysUnreadable, NotReady
-from matrix_crds.constants import API_VERSION, GROUP
+from matrix_crds.on_kubernetes import CLIENT_TOKEN_KEY, UID_LABEL, api_keys_secret, client_token_secret, labels, owner_reference
 from matrix_proto.keys import KEYS_FILE, ApiKeys
 from matrix_store.errors import Conflict, Forbidden, NotFound
 from matrix_store.kubernetes.api import Api, replace_version
 from matrix_store.port import Raw, StoredObject
 
-TOKEN = "token"
-"""The key of the client token within its Secret."""
 WRITE_TRIES = 10
 """Of a change of the keys that others change at the same time: each try that fails is another's that went through."""
 
@@ -27,16 +25,16 @@ WRITE_TRIES = 10
 async def client_token(api: Api, cluster: StoredObject) -> str:
     """Raises NotReady before the operator has made it, Forbidden, Unavailable."""
     named = (cluster.raw.get("status", {}).get("credentialsRef") or {}).get("name")
-    name = str(named or f"{cluster.key.name}-client-token")
+    name = str(named or client_token_secret(cluster.key.name))
     async with _allowed("get", name):
         try:
             secret = await api.get(_path(cluster, name))
         except NotFound as error:
             missing = f"its client token is not there yet (Secret {name}); see `matrix why {cluster.key}`"
             raise NotReady(cluster.key, "", missing) from error
-    token = _read(secret, TOKEN).decode(errors="replace").strip()
+    token = _read(secret, CLIENT_TOKEN_KEY).decode(errors="replace").strip()
     if not token:
-        raise NotReady(cluster.key, "", f"Secret {name} has no {TOKEN!r} in it; see `matrix why {cluster.key}`")
+        raise NotReady(cluster.key, "", f"Secret {name} has no {CLIENT_TOKEN_KEY!r} in it; see `matrix why {cluster.key}`")
     return token
 
 
@@ -46,7 +44,7 @@ class KeysSecret:
     def __init__(self, api: Api, cluster: StoredObject) -> None:
         self._api = api
         self._cluster = cluster
-        self._name = f"{cluster.key.name}-api-keys"
+        self._name = api_keys_secret(cluster.key.name)
 
     async def read(self) -> ApiKeys:
         """Raises KeysUnreadable, Forbidden, Unavailable."""
@@ -73,7 +71,7 @@ class KeysSecret:
                 return None
 
     def _keys(self, secret: Raw) -> ApiKeys:
-        if (secret["metadata"].get("labels") or {}).get(f"{GROUP}/uid") not in (None, self._cluster.uid):
+        if (secret["metadata"].get("labels") or {}).get(UID_LABEL) not in (None, self._cluster.uid):
             raise KeysUnreadable(f"Secret {self._name} is that of a former cluster of this name; delete it, and issue the keys anew")
         text = _read(secret, KEYS_FILE)
         try:
@@ -95,10 +93,9 @@ class KeysSecret:
     def _body(self, data: dict[str, str]) -> Raw:
         """It goes with the cluster, unless what belongs to that shall outlive the object."""
         key, uid = self._cluster.key, self._cluster.uid
-        labels = {f"{GROUP}/uid": uid, f"{GROUP}/name": key.name, "app.kubernetes.io/managed-by": "matrix-operator"}
-        metadata: Raw = {"name": self._name, "namespace": key.namespace, "labels": labels}
+        metadata: Raw = {"name": self._name, "namespace": key.namespace, "labels": labels(key.name, uid)}
         if self._cluster.raw["spec"].get("deletionPolicy") != "Orphan":
-            metadata["ownerReferences"] = [{"apiVersion": API_VERSION, "kind": key.kind, "name": key.name, "uid": uid, "controller": True}]
+            metadata["ownerReferences"] = [owner_reference(key.name, uid)]
         return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "data": data}
 
 

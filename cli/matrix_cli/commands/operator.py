@@ -87,7 +87,7 @@ def retire(ctx: click.Context, /, **given: Any) -> None:
 
 
 def _order(settings: Settings, given: dict[str, Any]) -> Order:
-    from matrix_operator.rbac import OPERATOR
+    from matrix_crds.on_kubernetes import OPERATOR
     from matrix_operator.retirement import Clusters, Order
 
     return Order(
@@ -113,7 +113,7 @@ def _overriding(given: dict[str, Any]) -> SiteSettings:
 
 def _options(settings: Settings, given: dict[str, Any]) -> Options:
     from matrix_operator.engines.kubernetes import Options
-    from matrix_operator.rbac import OPERATOR
+    from matrix_crds.on_kubernetes import OPERATOR
 
     return Options(
         kubeconfig=given["kubeconfig"],

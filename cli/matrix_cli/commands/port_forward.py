@@ -12,6 +12,7 @@ from matrix_cli.clusters import find_cluster
 from matrix_cli.settings import Command, Settings, pass_settings, remote
 from matrix_client.context import Context
 from matrix_client.errors import UsageError
+from matrix_crds.on_kubernetes import ray_token_secret
 from matrix_store.port import StoredObject
 
 OPENAI = "openai"
@@ -73,7 +74,9 @@ def _tell(settings: Settings, cluster: StoredObject, endpoint: str, here: str, p
         command = f"{settings.spelling} env {cluster.key} --local-port {urlsplit(here).port}"
         click.echo(f'in another terminal: eval "$({command})"', err=True)
     elif endpoint == "dashboard":
-        click.echo(f"it asks for Ray's token, which means running code on the cluster: Secret {cluster.key.name}-ray-token", err=True)
+        click.echo(
+            f"it asks for Ray's token, which means running code on the cluster: Secret {ray_token_secret(cluster.key.name)}", err=True
+        )
 
 
 def _warn(words: str) -> None:

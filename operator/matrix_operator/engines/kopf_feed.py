@@ -1,53 +1,51 @@
 """The changes of our kinds as kopf's watches tell them: what wakes the engine on Kubernetes.
 
 kopf lists and watches, and nothing else: no handler of its own sort (create, update, delete, daemon, timer), so it puts no finalizer
-and no annotation on objects, and needs to list and watch only. It runs in a thread with an event loop of its own, because at its end
-it cancels everything that runs in its loop. Two things it does not do are done here. What was deleted while it or the API server was
-away it does not tell: whenever it lists anew (events of type None), and now and then besides, the list is read once more and compared
-with what is known. Kinds that the server does not name when kopf starts it never watches: so it is started when they are named.
+and no annotation on objects, and needs to list and watch only. Three things it does not do are done here. What was deleted while it or
+the API server was away it does not tell: whenever it lists anew (events of type None), and now and then besides, the list is read once
+more and compared with what is known. Kinds that the server does not name when kopf starts it never watches: so it is started when they
+are named. And it ends when a kind goes (its CRD was deleted), or a watch meets an error: then another one is started, once all kinds are
+there (again).
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
-import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
 
-import kopf
-
-from matrix_crds.constants import GROUP, VERSION
 from matrix_operator.engines.kopf_login import KopfLogin
+from matrix_operator.engines.kopf_thread import Event, KopfThread
+from matrix_operator.engines.kubernetes_preflight import INSTALL
 from matrix_operator.errors import ForeignFault
 from matrix_store.errors import StoreError, Unavailable
-from matrix_store.kubernetes.connection import REQUEST_SECONDS
+from matrix_store.kubernetes.faults import KindUnknown
 from matrix_store.kubernetes.known import Known
 from matrix_store.kubernetes.manifests import stored
-from matrix_store.kubernetes.paths import PLURALS, collection
+from matrix_store.kubernetes.paths import collection
 from matrix_store.kubernetes.store import KubernetesStore
 from matrix_store.port import Change, ChangeType
 
 log = logging.getLogger(__name__)
 
-WATCH_SECONDS = 60
-"""How long one watch lasts at the server; the client gives it up a little later."""
-GRACE_SECONDS = 15
-BACKOFF_SECONDS = 1.0
-"""Between kopf's tries to reach an API server that is away. Its own series grows to 21 s: too long for a server that is back."""
 COMPARE_AFTER_SECONDS = 0.5
 COMPARE_EVERY_SECONDS = 300.0
 COMPARE_AGAIN_SECONDS = 2.0
 NAMED_SECONDS = 60.0
 """How long kinds that are served may take to be named."""
 NAMED_AGAIN_SECONDS = 0.5
-END_SECONDS = 10.0
+ABSENT_AGAIN_SECONDS = 2.0
+"""Between two looks whether a kind that has gone is back."""
+PAUSE_SECONDS = 1.0
+"""Between two lives of kopf."""
+STEADY_SECONDS = 60.0
+LIVES = 5
+"""So many that are shorter than STEADY_SECONDS, in a row and with all kinds there, mean that another would fare no better."""
 
 
 class KopfFeed:
-    """One feed for one engine. `age` and `stillness` are signs of life for health checks."""
+    """One feed for one engine. `age`, `stillness` and `absent` are for health checks."""
 
     def __init__(self, store: KubernetesStore, login: KopfLogin, kinds: Sequence[str], namespaces: Sequence[str] = ()) -> None:
         """`namespaces`: only these; none for the whole cluster, which takes the right to list and watch in all of it."""
@@ -56,13 +54,14 @@ class KopfFeed:
         self._kinds = tuple(kinds)
         self._namespaces = tuple(namespaces)
         self._known = Known()
-        self._heard: asyncio.Queue[Mapping[str, Any] | str | None] = asyncio.Queue()
+        self._heard: asyncio.Queue[Event | str | None] = asyncio.Queue()
         """Events of kopf, kinds that are to be compared, None when kopf has ended."""
         self._comparing: set[str] = set()
         self._begun = time.monotonic()
-        self._stop = threading.Event()
-        """Ends kopf. A thread of kopf's waits for it, without which the event loop of a kopf that has ended by itself can't end."""
-        self._ending = False
+        self._short = 0
+        """Lives of kopf that were short, in a row."""
+        self.absent = ""
+        """Which kinds the API server does not know any more and what to do, in words; empty while it knows all."""
 
     @property
     def age(self) -> float:
@@ -76,37 +75,36 @@ class KopfFeed:
         return self._login.stillness(self._paths, self._begun)
 
     async def changes(self) -> AsyncIterator[Change]:
-        """As Store.watch. Raises StoreError if what exists can't be listed at first, ForeignFault when kopf ends by itself."""
-        loop = asyncio.get_running_loop()
+        """As Store.watch. Raises StoreError if what exists can't be listed at first, ForeignFault when kopf ends again and again."""
         for kind in self._kinds:
             for change in await self._listed(kind):
                 yield change
         yield Change(ChangeType.SYNCED)
         await self._named()
         for kind in self._kinds:
-            self._compare_in(COMPARE_EVERY_SECONDS, kind, loop)
-        self._begun = time.monotonic()
-        thread = threading.Thread(target=self._run, args=(loop,), name="kopf", daemon=True)
-        thread.start()
-        try:
-            while (heard := await self._heard.get()) is not None:
-                for change in await self._news(heard, loop):
-                    yield change
-            raise ForeignFault("kopf has ended by itself; its log says why")
-        finally:
-            self._ending = True
-            self._stop.set()
-            await asyncio.to_thread(thread.join, END_SECONDS)
+            self._compare_in(COMPARE_EVERY_SECONDS, kind)
+        while True:
+            thread = KopfThread(self._login, self._kinds, self._namespaces, self._heard.put_nowait)
+            self._begun = time.monotonic()
+            thread.start()
+            try:
+                while (heard := await self._heard.get()) is not None:
+                    for change in await self._news(heard):
+                        yield change
+            finally:
+                await thread.end()
+            await self._outlive(thread)
+            for kind in self._kinds:
+                self._compare_soon(kind)
 
-    async def _news(self, heard: Mapping[str, Any] | str, loop: asyncio.AbstractEventLoop) -> list[Change]:
+    async def _news(self, heard: Event | str) -> list[Change]:
         if isinstance(heard, str):
-            return await self._compare(heard, loop)
+            return await self._compare(heard)
         item = stored(dict(heard["object"]))
         if heard["type"] == "DELETED":
             return self._known.absent(item.key, item.uid)
-        if heard["type"] is None and item.key.kind not in self._comparing:
-            self._comparing.add(item.key.kind)
-            self._compare_in(COMPARE_AFTER_SECONDS, item.key.kind, loop)
+        if heard["type"] is None:
+            self._compare_soon(item.key.kind)
         return self._known.present(item)
 
     async def _named(self) -> None:
@@ -117,20 +115,69 @@ class KopfFeed:
                 raise Unavailable(f"the API server does not name {', '.join(sorted(missing))} among what it has: are the CRDs current?")
             await asyncio.sleep(NAMED_AGAIN_SECONDS)
 
-    def _compare_in(self, seconds: float, kind: str, loop: asyncio.AbstractEventLoop) -> None:
-        loop.call_later(seconds, self._heard.put_nowait, kind)
+    # --- after a life of kopf ---
 
-    async def _compare(self, kind: str, loop: asyncio.AbstractEventLoop) -> list[Change]:
+    async def _outlive(self, thread: KopfThread) -> None:
+        """Returns when another can begin. Nothing is told to be gone meanwhile: an object of a kind that is not known is not known to be
+        gone. Raises ForeignFault when another would not help."""
+        self._short = self._short + 1 if thread.age < STEADY_SECONDS else 1
+        try:
+            while self._told(await self._gone()):
+                self._short = 0
+                await self._pause(ABSENT_AGAIN_SECONDS)
+        finally:
+            self.absent = ""
+        if self._short >= LIVES:
+            raise ForeignFault(f"kopf has ended by itself {LIVES} times in a row; the log says why")
+        await self._pause(PAUSE_SECONDS)
+        log.warning("kopf has ended by itself; another one is started")
+
+    def _told(self, gone: set[str]) -> set[str]:
+        """The same; logged when it is another than before."""
+        words = f"the API server does not know {', '.join(sorted(gone))} any more; {INSTALL}" if gone else ""
+        if words and words != self.absent:
+            log.warning("%s; waiting for it", words)
+        self.absent = words
+        return gone
+
+    async def _gone(self) -> set[str]:
+        """The kinds that the API server says it does not have. While it does not say, it is asked again."""
+        while True:
+            try:
+                return set(self._kinds) - await self._store.served_kinds()
+            except KindUnknown:
+                return set(self._kinds)
+            except StoreError as error:
+                log.warning("whether the API server has our kinds can't be seen: %s; again in %.0f s", error, ABSENT_AGAIN_SECONDS)
+            await self._pause(ABSENT_AGAIN_SECONDS)
+
+    async def _pause(self, seconds: float) -> None:
+        """There is no watch that could be quiet."""
+        self._begun = time.monotonic()
+        await asyncio.sleep(seconds)
+        self._begun = time.monotonic()
+
+    # --- comparing ---
+
+    def _compare_soon(self, kind: str) -> None:
+        if kind not in self._comparing:
+            self._comparing.add(kind)
+            self._compare_in(COMPARE_AFTER_SECONDS, kind)
+
+    def _compare_in(self, seconds: float, kind: str) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._heard.put_nowait, kind)
+
+    async def _compare(self, kind: str) -> list[Change]:
         try:
             changes = await self._listed(kind)
         except StoreError as error:
             log.warning("comparing the list of %s: %s; again in %.0f s", kind, error, COMPARE_AGAIN_SECONDS)
-            self._compare_in(COMPARE_AGAIN_SECONDS, kind, loop)
+            self._compare_in(COMPARE_AGAIN_SECONDS, kind)
             return []
         if kind in self._comparing:
             self._comparing.discard(kind)
         else:  # the one of every now and then
-            self._compare_in(COMPARE_EVERY_SECONDS, kind, loop)
+            self._compare_in(COMPARE_EVERY_SECONDS, kind)
         return changes
 
     async def _listed(self, kind: str) -> list[Change]:
@@ -142,52 +189,3 @@ class KopfFeed:
     @property
     def _paths(self) -> list[str]:
         return [collection(kind, namespace) for kind in self._kinds for namespace in self._namespaces or (None,)]
-
-    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        """In the thread. However it ends, the reader is told."""
-        try:
-            asyncio.run(self._kopf(loop))
-        except Exception:
-            log.exception("kopf failed")
-        finally:
-            if not self._ending:
-                loop.call_soon_threadsafe(self._heard.put_nowait, None)
-
-    async def _kopf(self, loop: asyncio.AbstractEventLoop) -> None:
-        registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
-        _configure(settings)
-
-        def hear(event: Mapping[str, Any], **_: Any) -> None:
-            loop.call_soon_threadsafe(self._heard.put_nowait, {"type": event["type"], "object": event["object"]})
-
-        kopf.on.login(registry=registry)(self._login.login)
-        for kind in self._kinds:
-            kopf.on.event(GROUP, VERSION, PLURALS[kind], registry=registry)(hear)
-        try:
-            await kopf.operator(
-                registry=registry,
-                settings=settings,
-                standalone=True,
-                clusterwide=not self._namespaces,
-                namespaces=self._namespaces,
-                stop_flag=self._stop,
-            )
-        finally:
-            self._stop.set()
-
-
-class _Always:
-    """A pause, as often as it is wanted: with a finite series kopf gives up for good when the server goes on answering with errors."""
-
-    def __iter__(self) -> Iterator[float]:
-        return itertools.repeat(BACKOFF_SECONDS)
-
-
-def _configure(settings: kopf.OperatorSettings) -> None:
-    settings.scanning.disabled = True  # no right to look at CRDs and namespaces is needed
-    settings.posting.enabled = False
-    settings.networking.error_backoffs = _Always()
-    settings.networking.request_timeout = REQUEST_SECONDS
-    settings.networking.connect_timeout = GRACE_SECONDS
-    settings.watching.server_timeout = WATCH_SECONDS
-    settings.watching.client_timeout = WATCH_SECONDS + GRACE_SECONDS

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from matrix_crds.cluster import AllocationKind
+from matrix_crds.on_kubernetes import OPERATOR
 from matrix_operator.backends.choice import BackendChoice, Backends
 from matrix_operator.backends.kuberay.backend import KubeRayBackend
 from matrix_operator.backends.kuberay.reach import Inside, Reach, ThroughApiServer
@@ -37,7 +38,7 @@ from matrix_operator.engines.loop import WORKERS, Engine
 from matrix_operator.engines.process import stop_on_signals
 from matrix_operator.http import Http
 from matrix_operator.metrics import OperatorMetrics
-from matrix_operator.rbac import OPERATOR, Place
+from matrix_operator.rbac import Place
 from matrix_operator.reconcile.steps import StepHook, no_hook
 from matrix_operator.tasks import first_to_end
 from matrix_store.kubernetes.api import Api
@@ -169,6 +170,7 @@ class _Process:
             moves("objects are due and none was taken up", lambda: self._engine.stalled, limits.reconcile),
         ]
         health.ready += [
+            lambda: self._feed.absent,
             holds("not all objects have been read", lambda: self._engine.synced),
             holds("not all of the backend's objects have been read", self._carrier.complete),
         ]

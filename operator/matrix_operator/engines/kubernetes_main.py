@@ -52,7 +52,8 @@ def configure_logging() -> None:
 
 
 class Seldom(logging.Filter):
-    """Of kopf's lines that say the same again and again only one now and then: it tells every try to reach a server that is away."""
+    """Of kopf's lines that say the same again and again only one now and then: it tells every try to reach a server that is away. And
+    without traces: its lines say what went wrong, and a watch that ends is no bug (kopf_feed)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,6 +62,7 @@ class Seldom(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if not record.name.startswith("kopf"):
             return True
+        record.exc_info = record.exc_text = None
         kind = record.getMessage()[:SAME_BEGINNING]
         now = time.monotonic()
         if now - self._last.get(kind, float("-inf")) < REPEATED_SECONDS:

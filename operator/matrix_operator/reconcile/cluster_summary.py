@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from matrix_crds.base import ConditionStatus
 from matrix_crds.cluster import Allocation, ClusterCondition, MatrixClusterStatus, RayStatus, SecretReference, Workers
+from matrix_crds.on_kubernetes import client_token_secret
 from matrix_crds.reasons import ClusterReason
 from matrix_operator.backends.port import BackendRefusal, NodePhase, NodeState, Removal, RemovalState
 from matrix_operator.looks import Absent, Present, Unknown
@@ -66,7 +67,7 @@ def summarise(view: ClusterView, outcome: ClusterOutcome, backend_name: str, now
         endpoints=cluster_endpoints(view),
         workers=_workers(view),
         allocation=_allocation(view, outcome),
-        credentials_ref=SecretReference(name=f"{cluster.metadata.name}-client-token"),
+        credentials_ref=SecretReference(name=client_token_secret(cluster.metadata.name)),
         ray=_ray(view),
     )
 

@@ -140,6 +140,45 @@ def test_a_new_pod_of_the_head_says_what_is_lost() -> None:
     assert "the models start again" not in state.message
 
 
+def condition_of(item: Object, type_: str, seconds: float) -> Object:
+    """The pod with that condition changed at that time."""
+    found = [entry for entry in item["status"]["conditions"] if entry["type"] != type_]
+    status = "True" if type_ == "Initialized" else "False"
+    changed = condition(type_, status, "" if status == "True" else "ContainersNotReady", seconds=seconds)
+    return item | {"status": item["status"] | {"conditions": [*found, changed]}}
+
+
+def test_a_new_head_that_was_up_says_nothing_more_of_a_loss() -> None:
+    """Its container was started again, or it does not answer: the tables of its GCS are in its own volume."""
+    new = condition_of(pod("lab-head-y", made=300, ready=False), "Initialized", 302)
+    assert "the models start again" in head(workers(), condition_of(new, "Ready", 302)).message
+    assert "the models start again" not in head(workers(), condition_of(new, "Ready", 500)).message
+
+
+def test_a_state_that_is_kept_elsewhere_is_not_lost() -> None:
+    new = pod("lab-head-y", made=300, ready=False)
+    with_database = workers()
+    with_database["spec"]["gcsFaultToleranceOptions"] = {"redisAddress": "redis:6379"}
+    with_volume = workers()
+    volumes = with_volume["spec"]["headGroupSpec"]["template"]["spec"]["volumes"]
+    next(volume for volume in volumes if volume.get("name") == "matrix-gcs")["persistentVolumeClaim"] = {"claimName": "gcs"}
+    next(volume for volume in volumes if volume.get("name") == "matrix-gcs").pop("emptyDir")
+    for found in (with_database, with_volume):
+        assert head(found, new).phase is NodePhase.RECOVERING
+        assert "the models start again" not in head(found, new).message
+
+
+def test_a_head_with_little_cpu_says_that_it_may_be_slow() -> None:
+    small = cluster({"head": {"resources": {"cpu": "500m"}}})
+    found = live(small, status={})
+    starting = head(found, pod(ready=False), of=small)
+    assert "with 500m of a CPU it may need several starts" in starting.message
+    waits = pod(ready=False, containerStatuses=[{"name": "ray-head", "state": {"waiting": {"reason": "ContainerCreating"}}}])
+    assert "500m" not in head(found, waits, of=small).message
+    assert "500m" not in head(found, pod(), of=small).message
+    assert "of a CPU" not in head(live(cluster(), status={}), pod(ready=False), of=cluster()).message
+
+
 # --- a head without a pod ---
 
 HEADS: list[tuple[str, Object, NodePhase, ClusterReason | None, str]] = [

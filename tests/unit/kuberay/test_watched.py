@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 import httpx2
 import pytest
 
 from matrix_operator.backends.kuberay import watched
 from matrix_operator.backends.kuberay.watched import Watched
+from matrix_store.kubernetes import follow
 from tests.unit.store.kubernetes.server import api, listed
 from tests.unit.store.support import run
 
@@ -41,5 +43,46 @@ def test_a_kuberay_that_is_installed_later_is_not_missing_any_more(monkeypatch: 
             running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await running
+
+    run(body())
+
+
+def test_a_kuberay_that_goes_and_comes_back_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its CRDs are deleted while we follow them: missing, but no sign of a stuck watch, and found again."""
+    monkeypatch.setattr(follow, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(follow, "LONGEST_PAUSE_SECONDS", 0.01)
+    gone, back = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        ray = request.url.path.endswith("/rayclusters")
+        if ray and gone.is_set() and not back.is_set():
+            return httpx2.Response(404, text="404 page not found")
+        if request.url.params.get("watch"):
+            await (gone if ray and not gone.is_set() else asyncio.Event()).wait()
+            return httpx2.Response(200, text="")
+        return listed(5)
+
+    async def body() -> None:
+        found = Watched(api(answer), None)
+        running = asyncio.create_task(found.run())
+        try:
+            assert await found.told(SECONDS)
+            assert not found.kuberay_missing
+            gone.set()
+            await _until(lambda: found.kuberay_missing)
+            found._ray_follower._heard -= 1000
+            assert found.complete and found.age < 100
+            back.set()
+            await _until(lambda: not found.kuberay_missing)
+            assert found.complete and not running.done()
+        finally:
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+
+    async def _until(condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(SECONDS):
+            while not condition():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
 
     run(body())

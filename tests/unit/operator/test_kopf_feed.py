@@ -10,6 +10,7 @@ import httpx2
 import pytest
 from aiohttp import web
 
+from matrix_operator.engines import kopf_feed
 from matrix_operator.engines.kopf_feed import KopfFeed
 from matrix_operator.engines.kopf_login import KopfLogin
 from matrix_operator.errors import ForeignFault
@@ -61,13 +62,17 @@ async def answer(request: httpx2.Request) -> httpx2.Response:
     return httpx2.Response(200, json=found) if found else listed(7)
 
 
-def test_a_kopf_that_ends_by_itself_is_told() -> None:
+def test_a_kopf_that_ends_again_and_again_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the kinds are there: another one would fare no better."""
+    monkeypatch.setattr(kopf_feed, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(kopf_feed, "LIVES", 2)
+
     async def scenario() -> None:
         async with serving() as url, httpx2.AsyncClient() as http:
             feed = KopfFeed(KubernetesStore(api(answer)), KopfLogin(Connection(http, url, "default")), tuple(PLURALS))
             changes = feed.changes()
             assert (await anext(changes)).type is ChangeType.SYNCED
-            with pytest.raises(ForeignFault, match="kopf has ended by itself"):
+            with pytest.raises(ForeignFault, match="kopf has ended by itself 2 times in a row"):
                 await anext(changes)
 
     asyncio.run(asyncio.wait_for(scenario(), 60))

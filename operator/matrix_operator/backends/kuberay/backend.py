@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from matrix_crds.cluster import Allocation, DeletionPolicy, MatrixCluster
+from matrix_crds.on_kubernetes import UID_LABEL
 from matrix_crds.reasons import ClusterReason
 from matrix_operator.backends.kuberay import companions
+from matrix_operator.backends.kuberay.complaints import Complaints
 from matrix_operator.backends.kuberay.decide import Create, Replace, Wait, decide, names_victims
 from matrix_operator.backends.kuberay.layout import layout
-from matrix_operator.backends.kuberay.names import ASKED_ANNOTATION, UID_LABEL, ray_cluster_name
+from matrix_operator.backends.kuberay.names import ASKED_ANNOTATION, ray_cluster_name
 from matrix_operator.backends.kuberay.observe import head_incarnation, observation, wants_asking
 from matrix_operator.backends.kuberay.paths import collection, one
 from matrix_operator.backends.kuberay.reach import Reach
@@ -21,7 +24,7 @@ from matrix_operator.backends.kuberay.settings import KubeRaySettings
 from matrix_operator.backends.kuberay.sight import Sight, fingerprint, listed, sight
 from matrix_operator.backends.kuberay.slim import writable
 from matrix_operator.backends.kuberay.template import template_hash
-from matrix_operator.backends.kuberay.tokens import Tokens, token_secrets
+from matrix_operator.backends.kuberay.tokens import Tokens
 from matrix_operator.backends.kuberay.watched import Watched
 from matrix_operator.backends.port import BackendRefusal, Observation, RayAddress, Removal, RemovalState, RuntimeLayout
 from matrix_operator.errors import ForeignFault
@@ -37,6 +40,8 @@ NO_KUBERAY = (
 )
 FIRST_SECONDS = 10.0
 """How long a look waits for the first lists: at the start objects are heard of before their pods."""
+HEARD_AFTER = timedelta(seconds=5)
+"""So soon what was created is heard of, and is not created once more."""
 NOT_YET = "the API server has not told yet what there is"
 
 
@@ -61,6 +66,9 @@ class KubeRayBackend:
         self._reach = reach
         self._clock = clock
         self._tokens = Tokens(api)
+        self._complaints = Complaints(api)
+        self._made: dict[str, datetime] = {}
+        """When the RayCluster was created, by the MatrixCluster's uid, until it is heard of."""
         self._watched = {namespace: Watched(api, namespace) for namespace in namespaces or (None,)}
 
     async def run(self) -> None:
@@ -84,7 +92,10 @@ class KubeRayBackend:
         if not await watched.told(FIRST_SECONDS):
             return Unknown(NOT_YET)
         seen = watched.sight(cluster)
-        found = observation(cluster, seen, self._clock())
+        if watched.kuberay_missing and seen.ray_cluster is not None:
+            return Unknown(f"whether its RayCluster is still there can't be seen: {NO_KUBERAY}")
+        now = self._clock()
+        found = observation(cluster, replace(seen, complaints=await self._complaints.of(cluster, seen.pods, now)), now)
         if isinstance(found, Present):
             try:
                 await self._tokens.read(cluster, head_incarnation(seen))
@@ -133,21 +144,26 @@ class KubeRayBackend:
         step = decide(cluster, desired, seen, self._settings)
         if isinstance(step, Replace) and names_victims(step, seen):
             step = decide(cluster, desired, seen, self._settings, await self._idle(cluster, seen))
-        if isinstance(step, Wait):
+        if isinstance(step, Wait) or (isinstance(step, Create) and self._is_just_made(cluster)):
             return
         await self._ensure_companions(cluster, watched)
+        self._made.pop(cluster.metadata.uid, None)
         if isinstance(step, Create):
             await companions.create(self._api, cluster, step.ray_cluster)
+            self._made[cluster.metadata.uid] = self._clock()
         path = one("RayCluster", cluster.metadata.namespace, ray_cluster_name(cluster))
         if isinstance(step, Replace):
             await self._api.replace(path, writable(step.ray_cluster))
         if step is None and wants_asking(seen, self._clock()):
             await self._api.merge(path, {"metadata": {"annotations": {ASKED_ANNOTATION: self._clock().isoformat()}}})
 
+    def _is_just_made(self, cluster: MatrixCluster) -> bool:
+        made = self._made.get(cluster.metadata.uid)
+        return made is not None and self._clock() - made < HEARD_AFTER
+
     async def _ensure_companions(self, cluster: MatrixCluster, watched: Watched) -> None:
         if self._tokens.known(cluster) is None:
-            for secret in token_secrets(cluster):
-                await companions.create(self._api, cluster, secret)
+            await self._tokens.create(cluster)
         there = watched.services(cluster)
         for service in services(cluster):
             if service["metadata"]["name"] not in map(name_of, there):
@@ -187,6 +203,7 @@ class KubeRayBackend:
         if step.removal.state is RemovalState.GONE and cluster.deleting:
             await companions.delete_all(self._api, cluster)
             self._tokens.forget(cluster)
+            self._made.pop(cluster.metadata.uid, None)
         return step.removal
 
     async def let_go(self, cluster: MatrixCluster) -> Removal:
@@ -197,6 +214,7 @@ class KubeRayBackend:
         if left:
             return Removal(RemovalState.GOING, f"{listed(left)} would be deleted with the MatrixCluster; taking that from them")
         self._tokens.forget(cluster)
+        self._complaints.forget(cluster)
         return Removal(RemovalState.GONE)
 
     async def _asked(self, cluster: MatrixCluster) -> Sight:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from matrix_crds.cluster import MatrixCluster, MatrixClusterSpec, PersistentVolumeClaim
 from matrix_crds.constants import RAY_VERSION
+from matrix_crds.on_kubernetes import UID_LABEL
 from matrix_crds.reasons import ClusterReason
-from matrix_operator.backends.kuberay.names import HEAD_GROUP, UID_LABEL, Object, is_ours
+from matrix_operator.backends.kuberay.names import HEAD_GROUP, Object, is_ours
 from matrix_operator.backends.kuberay.reading import label
 from matrix_operator.backends.kuberay.settings import KubeRaySettings
 from matrix_operator.backends.kuberay.template import kubernetes_of

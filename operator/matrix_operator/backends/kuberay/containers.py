@@ -43,8 +43,8 @@ WAITING: dict[str, tuple[NodePhase, ClusterReason | None, str]] = {
 }
 """`state.waiting.reason` (k8s.io/kubernetes/pkg/kubelet/images and kuberuntime) -> phase, reason, words. {why} are the kubelet's."""
 
-_MISSING = re.compile(r"(?i)\b(secret|configmap)\b.*not found|couldn't find key .* in (secret|configmap)")
-"""The messages of a CreateContainerConfigError that heal when the object appears."""
+MISSING = re.compile(r"(?i)\b(secret|configmap)\b.*not found|couldn't find key .* in (secret|configmap)|non-existent (secret|config) key")
+"""The kubelet's messages, in a CreateContainerConfigError or the event of a volume, that heal when the object appears."""
 
 OUT_OF_MEMORY = "used more memory than it gets and was ended (OOMKilled); raise resources.memory in the manifest"
 
@@ -52,7 +52,7 @@ OUT_OF_MEMORY = "used more memory than it gets and was ended (OOMKilled); raise 
 def waiting_in_words(reason: str, message: str, *, container: str = "", image: str = "", pod: str = "", namespace: str = "") -> Finding:
     """What `state.waiting`, or KubeRay's copy of it, means. A reason that is not known is told as it is."""
     phase, cause, words = WAITING.get(reason, (NodePhase.STARTING, None, "its container waits ({why})"))
-    if cause is ClusterReason.START_FAILED and _MISSING.search(message):
+    if cause is ClusterReason.START_FAILED and MISSING.search(message):
         return Finding(phase, ClusterReason.SECRET_MISSING, f"{message}; make it, the pod then starts by itself")
     why = f"{reason}: {message}" if message else reason
     return Finding(phase, cause, words.format(why=why, container=container, image=image or "of the nodes", pod=pod, namespace=namespace))

@@ -1,22 +1,21 @@
-"""The names of everything that belongs to a cluster on Kubernetes: each is found again from the MatrixCluster alone."""
+"""The names of everything that belongs to a cluster on Kubernetes: each is found again from the MatrixCluster alone. Those that clients
+look for, too, are in matrix_crds.on_kubernetes."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from matrix_crds import on_kubernetes
 from matrix_crds.cluster import DeletionPolicy, MatrixCluster
-from matrix_crds.constants import API_VERSION, GROUP
+from matrix_crds.constants import GROUP
+from matrix_crds.on_kubernetes import UID_LABEL
+from matrix_proto.keys import KEYS_FILE
 
 Object = dict[str, Any]
 """A Kubernetes object, or a part of one, in its wire form."""
 
 RAY_API_VERSION = "ray.io/v1"
 
-UID_LABEL = f"{GROUP}/uid"
-"""On everything of ours: the uid of the MatrixCluster. What has the name, but not this, is not ours."""
-NAME_LABEL = f"{GROUP}/name"
-MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
-MANAGED_BY = "matrix-operator"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 """Kueue's: it suspends what has this label until there is room (kueue.sigs.k8s.io, "Run A RayCluster")."""
 
@@ -36,9 +35,7 @@ RAY_TOKEN = "ray-token"
 CLIENT_TOKEN = "client-token"
 RAY_TOKEN_KEY = "auth_token"
 """The key at which KubeRay looks for a token in the Secret that authOptions.secretName names."""
-CLIENT_TOKEN_KEY = "token"
-API_KEYS = "api-keys"
-API_KEYS_KEY = "api-keys.json"
+API_KEYS_KEY = KEYS_FILE
 
 DASHBOARD_PORT = 8265
 """KubeRay's default."""
@@ -64,28 +61,24 @@ def gateway_service(cluster: MatrixCluster) -> str:
 
 
 def ray_token_secret(cluster: MatrixCluster) -> str:
-    """Means running code on the cluster: for the control plane."""
-    return f"{cluster.metadata.name}-{RAY_TOKEN}"
+    return on_kubernetes.ray_token_secret(cluster.metadata.name)
 
 
 def client_token_secret(cluster: MatrixCluster) -> str:
-    """Means using its models and sandboxes: status.credentialsRef names it."""
-    return f"{cluster.metadata.name}-{CLIENT_TOKEN}"
+    return on_kubernetes.client_token_secret(cluster.metadata.name)
 
 
 def credentials_secret(cluster: MatrixCluster) -> str:
-    """The user's own keys (hub, s3, providers): made by the user, or never."""
-    return f"{cluster.metadata.name}-credentials"
+    return on_kubernetes.credentials_secret(cluster.metadata.name)
 
 
 def api_keys_secret(cluster: MatrixCluster) -> str:
-    """The keys that were issued for the gateway: made with the first of them."""
-    return f"{cluster.metadata.name}-{API_KEYS}"
+    return on_kubernetes.api_keys_secret(cluster.metadata.name)
 
 
 def own_labels(cluster: MatrixCluster) -> dict[str, str]:
     """On every object and pod of the cluster."""
-    return {UID_LABEL: cluster.metadata.uid, NAME_LABEL: cluster.metadata.name, MANAGED_BY_LABEL: MANAGED_BY}
+    return on_kubernetes.labels(cluster.metadata.name, cluster.metadata.uid)
 
 
 def is_ours(found: Object, cluster: MatrixCluster) -> bool:
@@ -97,8 +90,7 @@ def owner_references(cluster: MatrixCluster) -> list[Object]:
     """Under deletionPolicy Delete the garbage collector ends what we could not; under Orphan nothing may follow the object."""
     if cluster.spec.deletion_policy is DeletionPolicy.ORPHAN:
         return []
-    name, uid = cluster.metadata.name, cluster.metadata.uid
-    return [{"apiVersion": API_VERSION, "kind": "MatrixCluster", "name": name, "uid": uid, "controller": True}]
+    return [on_kubernetes.owner_reference(cluster.metadata.name, cluster.metadata.uid)]
 
 
 def own_metadata(cluster: MatrixCluster, name: str) -> Object:

@@ -14,6 +14,7 @@ from matrix_crds.cluster import Allocation, AllocationKind, MatrixCluster
 from matrix_crds.reasons import ClusterReason
 from matrix_operator.backends.kuberay.conditions import head_without_pod, once_ready, replica_failure, suspended
 from matrix_operator.backends.kuberay.containers import Finding
+from matrix_operator.backends.kuberay.head_words import told_of_head
 from matrix_operator.backends.kuberay.names import (
     ASKED_ANNOTATION,
     ATTEMPT_ANNOTATION,
@@ -84,8 +85,7 @@ def _head(cluster: MatrixCluster, live: Object, sight: Sight, now: datetime) -> 
     if pod is None:
         found = head_without_pod(live)
         return NodeState(HEAD, found.phase, created(live), found.reason, found.message)
-    state = node_state(pod, was_ready=once_ready(live), now=now)
-    return _with_loss(state, live, pod)
+    return told_of_head(cluster, live, pod, _node(live, pod, sight, now))
 
 
 def _trouble(cluster: MatrixCluster, live: Object, sight: Sight, now: datetime) -> Finding | None:
@@ -135,16 +135,8 @@ def _head_pod(sight: Sight) -> Object | None:
     return min(heads(sight.pods), key=lambda pod: (is_ending(pod), -created(pod).timestamp()), default=None)
 
 
-def _with_loss(state: NodeState, live: Object, pod: Object) -> NodeState:
-    """Says what a new pod of the head means: the tables of the GCS were in the former one. One whose machine is silent had come up."""
-    if state.reason is ClusterReason.NODE_LOST:
-        return state
-    ready_once = next((entry for entry in items(live, "status", "conditions") if entry.get("type") == "RayClusterProvisioned"), {})
-    provisioned = moment(ready_once.get("lastTransitionTime")) if ready_once.get("status") == "True" else None
-    if state.phase is not NodePhase.RECOVERING or is_ending(pod) or provisioned is None or created(pod) <= provisioned:
-        return state
-    message = f"{state.message}; Ray's state went with the former head, so the models start again"
-    return NodeState(state.name, state.phase, state.since, state.reason, message)
+def _node(live: Object, pod: Object, sight: Sight, now: datetime) -> NodeState:
+    return node_state(pod, was_ready=once_ready(live), now=now, complaint=sight.complaints.get(pod["metadata"]["uid"]))
 
 
 def head_incarnation(sight: Sight) -> Hashable:
@@ -161,15 +153,15 @@ def head_incarnation(sight: Sight) -> Hashable:
 def _group(live: Object, group: Object, sight: Sight, now: datetime) -> list[NodeState]:
     members = [pod for pod in workers(sight.pods) if group_of(pod) == group["groupName"]]
     pods, ending = [pod for pod in members if not is_ending(pod)], [pod for pod in members if is_ending(pod)]
-    states = [_worker(live, pod, _head_pod(sight), now) for pod in pods]
+    states = [_worker(live, pod, sight, now) for pod in pods]
     missing = _clamped(group) - len(pods)
     if 0 < missing <= len(ending) and not replica_failure(live):
-        return [*states, *(node_state(pod, was_ready=once_ready(live), now=now) for pod in ending[:missing])]
+        return [*states, *(_node(live, pod, sight, now) for pod in ending[:missing])]
     return [*states, _missing(live, group, missing)] if missing > 0 or _clamped(group) < count(group, "replicas") else states
 
 
-def _worker(live: Object, pod: Object, head: Object | None, now: datetime) -> NodeState:
-    state = node_state(pod, was_ready=once_ready(live), now=now)
+def _worker(live: Object, pod: Object, sight: Sight, now: datetime) -> NodeState:
+    state, head = _node(live, pod, sight, now), _head_pod(sight)
     started = next((_started(status) for status in items(pod, "status", "containerStatuses") if status["name"] == WORKER_CONTAINER), None)
     if state.phase is not NodePhase.RUNNING or head is None or started is None:
         return state

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from matrix_crds.reasons import ClusterReason
+from matrix_operator.backends.kuberay import mounts
 from matrix_operator.backends.kuberay.containers import Finding, container_finding, ended_words
 from matrix_operator.backends.kuberay.names import Object
 from matrix_operator.backends.kuberay.reading import at, condition, count, created, is_ending, is_true, items, moment, name_of
 from matrix_operator.backends.port import NodePhase, NodeState
 
 SLOW_START = timedelta(minutes=2)
-"""A container that is being made for longer most often has a volume that can't be mounted: only the pod's events tell."""
+"""A container that is being made for longer most often waits for a large image; where no event says so either, a person has to look."""
 
 _ANOTHER = "KubeRay makes another pod"
 
@@ -40,23 +41,25 @@ DISRUPTED: dict[str, tuple[ClusterReason, str]] = {
 """Reasons of the condition DisruptionTarget (kubernetes.io, "Disruptions": Pod disruption conditions)."""
 
 
-def node_state(pod: Object, *, was_ready: bool, now: datetime) -> NodeState:
-    """`was_ready`: the cluster was up once, so what does not run now is being brought back."""
+def node_state(pod: Object, *, was_ready: bool, now: datetime, complaint: Object | None = None) -> NodeState:
+    """`was_ready`: the cluster was up once, so what does not run now is being brought back. `complaint`: the event that says what holds it
+    up before its containers."""
     ready = condition(pod, "Ready")
     if is_true(pod, "Ready") and not is_ending(pod):
         return NodeState(name_of(pod), NodePhase.RUNNING, _since(ready) or created(pod))
-    found = _finding(pod, now)
+    found = _finding(pod, now, complaint)
     phase = NodePhase.RECOVERING if was_ready and found.phase is NodePhase.STARTING else found.phase
     reason = found.reason or (ClusterReason.RECOVERING if phase is NodePhase.RECOVERING else None)
     return NodeState(name_of(pod), phase, _ending_since(pod) or _since(ready) or created(pod), reason, found.message)
 
 
-def _finding(pod: Object, now: datetime) -> Finding:
+def _finding(pod: Object, now: datetime, complaint: Object | None) -> Finding:
     if is_ending(pod):
         return _ending(pod)
     if at(pod, "status", "phase") in ("Failed", "Succeeded"):
         return _over(pod)
-    return _unscheduled(pod) or _lost(pod) or _in_words(pod, now)
+    held_up = mounts.in_words(complaint) if complaint else None
+    return _unscheduled(pod) or _lost(pod) or held_up or _in_words(pod, now)
 
 
 def _ending(pod: Object) -> Finding:
@@ -117,7 +120,7 @@ def _in_words(pod: Object, now: datetime) -> Finding:
     if any(at(entry, "state", "terminated") for entry in inits) or now - created(pod) < SLOW_START:
         return found
     where = f"kubectl describe pod {name_of(pod)} -n {pod['metadata'].get('namespace', '')}"
-    return Finding(found.phase, None, f"{found.message}, for long: a volume or Secret may be missing, see `{where}`")
+    return Finding(found.phase, None, f"{found.message}, for long: its image may be large; `{where}` tells")
 
 
 def _not_ready(pod: Object) -> Finding:

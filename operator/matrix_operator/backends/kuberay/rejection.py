@@ -23,8 +23,8 @@ def rejection(live: Object, events: Iterable[Object]) -> str | None:
     if generation is not None and at(live, "status", "observedGeneration") == generation:
         return None
     written = _spec_written(live)
-    refusals = [event for event in events if _refuses(event, live["metadata"]["uid"]) and _seen(event) >= written]
-    return _words(max(refusals, key=_seen), live) if refusals else None
+    refusals = [event for event in events if _refuses(event, live["metadata"]["uid"]) and last_seen(event) >= written]
+    return _words(max(refusals, key=last_seen), live) if refusals else None
 
 
 def _refuses(event: Object, uid: str) -> bool:
@@ -37,7 +37,7 @@ def _text(event: Object) -> str:
     return str(event.get("message") or event.get("note") or "")
 
 
-def _seen(event: Object) -> datetime:
+def last_seen(event: Object) -> datetime:
     """When it happened last: a repeated one is counted in place."""
     times = (
         at(event, "series", "lastObservedTime"),

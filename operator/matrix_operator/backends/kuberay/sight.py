@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from matrix_crds.cluster import MatrixCluster
 from matrix_operator.backends.kuberay.names import Object, is_ours
@@ -22,6 +22,8 @@ class Sight:
     """Ours alone."""
     events: tuple[Object, ...] = ()
     """About the RayCluster: of the group "" or events.k8s.io."""
+    complaints: Mapping[str, Object] = field(default_factory=dict)
+    """By the uid of a pod that hangs before its containers: the last event that says why."""
 
 
 def sight(cluster: MatrixCluster, ray_cluster: Object | None, pods: Iterable[Object], events: Iterable[Object] = ()) -> Sight:

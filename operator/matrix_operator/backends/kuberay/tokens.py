@@ -13,9 +13,9 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from matrix_crds.cluster import MatrixCluster
+from matrix_crds.on_kubernetes import CLIENT_TOKEN_KEY
 from matrix_operator.backends.kuberay import companions
 from matrix_operator.backends.kuberay.names import (
-    CLIENT_TOKEN_KEY,
     RAY_TOKEN_KEY,
     Object,
     client_token_secret,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from matrix_crds.cluster import MatrixCluster, ModelCache, PersistentVolumeClaim
+from matrix_crds.on_kubernetes import CLIENT_TOKEN_KEY
 from matrix_operator.backends.kuberay.names import (
     API_KEYS_KEY,
     CLIENT_TOKEN,
-    CLIENT_TOKEN_KEY,
     RAY_TOKEN,
     RAY_TOKEN_KEY,
     Object,

@@ -11,8 +11,9 @@ from collections.abc import Hashable
 from contextlib import suppress
 
 from matrix_crds.cluster import MatrixCluster
+from matrix_crds.on_kubernetes import UID_LABEL
 from matrix_operator.backends.kuberay.index import Index
-from matrix_operator.backends.kuberay.names import UID_LABEL, Object, ray_cluster_name
+from matrix_operator.backends.kuberay.names import Object, ray_cluster_name
 from matrix_operator.backends.kuberay.paths import collection
 from matrix_operator.backends.kuberay.reading import label
 from matrix_operator.backends.kuberay.rejection import REASONS
@@ -62,8 +63,9 @@ class Watched:
 
     @property
     def kuberay_missing(self) -> bool:
-        """The API server knows no RayClusters, and never has since we ask."""
-        return self._unknown.is_set() and not self._ray_follower.synced.is_set()
+        """The API server knows no RayClusters (any more)."""
+        never = self._unknown.is_set() and not self._ray_follower.synced.is_set()
+        return never or self._ray_follower.unknown
 
     @property
     def complete(self) -> bool:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[4]
 sys.path.insert(0, str(ROOT))
 
 from matrix_operator.backends.kuberay.backend import KubeRayBackend  # noqa: E402
-from matrix_operator.engines import kopf_feed  # noqa: E402
+from matrix_operator.engines import kopf_thread  # noqa: E402
 from matrix_operator.engines.health import Limits  # noqa: E402
 from matrix_operator.engines.kubernetes import Carrier, Options  # noqa: E402
 from matrix_operator.engines.kubernetes_main import main  # noqa: E402
@@ -63,13 +63,13 @@ KOPF_LOOP: list[asyncio.AbstractEventLoop] = []
 
 def _catch_kopf() -> None:
     """Remember the loop that kopf runs in."""
-    original = kopf_feed.KopfFeed._kopf
+    original = kopf_thread.KopfThread._kopf
 
-    async def caught(self: kopf_feed.KopfFeed, loop: asyncio.AbstractEventLoop) -> None:
+    async def caught(self: kopf_thread.KopfThread, loop: asyncio.AbstractEventLoop) -> None:
         KOPF_LOOP[:] = [asyncio.get_running_loop()]
         await original(self, loop)
 
-    kopf_feed.KopfFeed._kopf = caught  # type: ignore[method-assign]
+    kopf_thread.KopfThread._kopf = caught  # type: ignore[method-assign]
 
 
 def carrier(url: str) -> Any:

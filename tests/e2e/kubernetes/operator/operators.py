@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import httpx2
 
-from matrix_operator.rbac import OPERATOR
+from matrix_crds.on_kubernetes import OPERATOR
 from tests.lab.api import wait_for
 from tests.lab.control_plane import ControlPlane
 from tests.lab.processes import Process
@@ -91,9 +91,14 @@ class Operator:
     def ready(self) -> httpx2.Response:
         return self._get("health", "/readyz")
 
+    @property
+    def metrics(self) -> str:
+        """All of them, as they are scraped."""
+        return self._get("metrics", "/metrics").text
+
     def metric(self, name: str) -> float:
         """One sample, by its name and labels as they are written."""
-        lines = self._get("metrics", "/metrics").text.splitlines()
+        lines = self.metrics.splitlines()
         return next(float(line.removeprefix(name)) for line in lines if line.startswith(f"{name} "))
 
     def ends(self, seconds: float) -> int:

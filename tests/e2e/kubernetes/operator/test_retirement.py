@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from matrix_crds.constants import FINALIZER
-from matrix_operator.rbac import OPERATOR, chart
+from matrix_crds.on_kubernetes import OPERATOR
+from matrix_operator.rbac import chart
 from tests.e2e.kubernetes.kuberay.fake_reach import ray_of
 from tests.e2e.kubernetes.operator.objects import SECONDS, Objects
 from tests.e2e.kubernetes.operator.operators import Operator, Operators

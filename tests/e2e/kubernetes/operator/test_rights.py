@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from matrix_operator.rbac import NAMESPACE, OPERATOR, RULES, outputs
+from matrix_crds.on_kubernetes import OPERATOR
+from matrix_operator.rbac import NAMESPACE, RULES, outputs
 from tests.e2e.kubernetes.conftest import OUR_CRDS, OWN_KUBERAY_CRDS
 from tests.e2e.kubernetes.kuberay.fake_reach import ray_of
 from tests.e2e.kubernetes.operator.objects import Objects
