@@ -18,6 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from tests.lab import pruning
 from tests.lab.errors import GoMissing, LabError
 
 SOURCES = Path(__file__).parent / "go"
@@ -60,18 +61,21 @@ def ensure(
     """
     flags = _link_flags((_versions() if sources == SOURCES else {}) if stamps is None else stamps)
     directory = cache_root() / _key(sources, _go_environment(sources), flags)
+    directory.mkdir(parents=True, exist_ok=True)
+    pruning.used(directory)
     if _missing(directory, programs):
-        directory.mkdir(parents=True, exist_ok=True)
-        with FileLock(directory / "lock"):
+        with FileLock(directory / pruning.LOCK):
             if missing := _missing(directory, programs):
                 version = f" of Kubernetes {kubernetes_version()}" if sources == SOURCES else ""
                 tell(f"building {', '.join(missing)}{version}: minutes, if Go has none of it in its cache")
                 _build(sources, directory, {name: programs[name] for name in missing}, flags)
+                pruning.prune(cache_root())
     return directory
 
 
 def cache_root(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where the programs are kept, one directory for each set of versions; deleting it costs a build."""
+    """Where the programs are kept, one directory for each set of versions; deleting it costs a build. Those that nobody has asked for in
+    two weeks are removed when something else is built."""
     base = environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME") or Path.home()) / ".cache"
     return Path(base) / "matrix" / "lab"
 
