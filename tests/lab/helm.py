@@ -73,6 +73,12 @@ class Release:
         where = ("--kubeconfig", str(self.kubeconfig), "--namespace", self.namespace)
         return helm(command, self.name, *arguments, *where)
 
+    @property
+    def installed(self) -> bool:
+        """Whether there is such a release, in whatever state."""
+        where = ("--kubeconfig", str(self.kubeconfig), "--namespace", self.namespace)
+        return bool(json.loads(helm("list", "--all", "--filter", f"^{self.name}$", "--output", "json", *where)))
+
     def revisions(self) -> list[str]:
         """What became of each revision, the first one first: `superseded`, `deployed`, `failed`."""
         return [str(entry["status"]) for entry in json.loads(self.run("history", "--output", "json"))]

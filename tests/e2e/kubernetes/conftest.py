@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import build
+from tests.lab import build, helm
 from tests.lab.control_plane import ControlPlane
 from tests.lab.errors import GoMissing, LabError, NodeMissing
 from tests.lab.kuberay.standin import InThread, StandIn, in_thread
@@ -50,6 +50,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             build.ensure(tell=tell)
         if "cluster" in wanted:
             _provisioner(session.config).prepare(tell)
+        if "helm_programs" in wanted:
+            helm.ensure(tell=tell)
 
 
 def _provisioner(config: pytest.Config) -> Provisioner:
@@ -78,6 +80,15 @@ def cluster(provisioner: Provisioner, tmp_path_factory: pytest.TempPathFactory) 
         pytest.skip(str(error))
     with provisioner.cluster(tmp_path_factory.mktemp("cluster")) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def pods_cluster(provisioner: Provisioner, request: pytest.FixtureRequest) -> Cluster:
+    """One where pods run; nothing is started to find that there is none."""
+    if not provisioner.runs_pods:
+        pytest.skip("no pod runs on the control plane alone: --cluster=lab-node, kind or existing")
+    cluster: Cluster = request.getfixturevalue("cluster")
+    return cluster
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The cluster that `--cluster` names, shared by all tests here."""
+"""A model on the cluster that `--cluster` names, for the tests of one file."""
 
 from __future__ import annotations
 
@@ -8,16 +8,7 @@ import pytest
 
 from tests.e2e.kubernetes.node.world import World, operator
 from tests.lab.processes import end_all
-from tests.lab.provision import Cluster, Provisioner
-
-
-@pytest.fixture(scope="session")
-def pods_cluster(provisioner: Provisioner, request: pytest.FixtureRequest) -> Cluster:
-    """One where pods run; nothing is started to find that there is none."""
-    if not provisioner.runs_pods:
-        pytest.skip("no pod runs on the control plane alone: --cluster=lab-node, kind or existing")
-    cluster: Cluster = request.getfixturevalue("cluster")
-    return cluster
+from tests.lab.provision import Cluster
 
 
 @pytest.fixture(scope="module")
