@@ -40,14 +40,23 @@ def paired_ratio(
 
 def report(name: str, rows: Sequence[Row]) -> None:
     """Print the table and write bench/results/<name>.json."""
-    cores = len(os.sched_getaffinity(0))
+    cores = _cores()
     print(f"\n{name}  ({cores} cores, {platform.machine()}, Python {platform.python_version()})")
     width = max(len(row.what) for row in rows)
     print(f"{'':{width}}  {'min':>9}  {'median':>9}  {'max':>9}")
     for row in rows:
         mark = "" if row.holds is None else ("  holds: " if row.holds else "  FALLS SHORT: ") + row.goal
         print(f"{row.what:{width}}  {min(row.values):9.3f}  {row.median:9.3f}  {max(row.values):9.3f} {row.unit}{mark}")
+    save(name, rows)
+
+
+def save(name: str, rows: Sequence[Row]) -> None:
+    """Write bench/results/<name>.json."""
     RESULTS.mkdir(exist_ok=True)
-    machine = {"cores": cores, "python": platform.python_version()}
+    machine = {"cores": _cores(), "python": platform.python_version()}
     text = json.dumps({"bench": name, "machine": machine, "rows": [asdict(row) for row in rows]}, indent=1)
     (RESULTS / f"{name}.json").write_text(text + "\n")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
