@@ -169,7 +169,8 @@ class Agent:
         while (left := until - time.monotonic()) > 0:
             reads = any(work.awaits_word for work in self._works.values())
             try:
-                await asyncio.wait_for(self._wake.wait(), min(left, WORDS_SECONDS) if reads else left)
+                async with asyncio.timeout(min(left, WORDS_SECONDS) if reads else left):
+                    await self._wake.wait()
                 await asyncio.sleep(SOONEST_SECONDS)
                 return
             except TimeoutError:

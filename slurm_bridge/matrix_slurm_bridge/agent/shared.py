@@ -27,7 +27,8 @@ class SharedFiles:
         """Raises what it raises, and Unusable when it takes too long: it may still be carried out."""
         future = asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))
         try:
-            return await asyncio.wait_for(future, self._deadline)
+            async with asyncio.timeout(self._deadline):
+                return await future
         except TimeoutError as error:
             raise Unusable(f"the shared directory has not answered within {self._deadline:g} s: look at its file server") from error
 

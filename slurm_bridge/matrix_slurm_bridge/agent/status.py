@@ -34,7 +34,8 @@ async def keep_status(agent: Agent, directory: Path, hub: Callable[[], Mapping[s
                 await asyncio.to_thread(replace_file, directory / FILE, json.dumps(record, indent=1).encode())
             await asyncio.sleep(SOONEST_SECONDS)
             with suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), WRITE_SECONDS)
+                async with asyncio.timeout(WRITE_SECONDS):
+                    await changed.wait()
 
 
 def read_status(directory: Path) -> Mapping[str, Any] | None:

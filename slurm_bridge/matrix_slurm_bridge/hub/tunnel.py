@@ -55,7 +55,8 @@ class Tunnels:
     async def _serve(self, order: OpenTunnel) -> None:
         try:
             host, port = self._target(order)
-            reader, writer = await asyncio.wait_for(asyncio.open_connection(host, port), CONNECT_SECONDS)
+            async with asyncio.timeout(CONNECT_SECONDS):
+                reader, writer = await asyncio.open_connection(host, port)
         except (OSError, TimeoutError, ValueError) as error:
             self._refuse(TunnelRefused(id=order.id, message=str(error) or type(error).__name__))
             return
