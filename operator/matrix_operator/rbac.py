@@ -86,6 +86,16 @@ OUTSIDE = (
 )  # fmt: skip
 """Besides, for an operator that does not run in a pod of the cluster."""
 
+HUB = (
+    Rule("discovery.k8s.io", "endpointslices", {
+        "get": "where a Service leads to, and whose the slice is",
+        "create": "to lead the Service of a cluster at a Slurm site to the ends of its tunnels",
+        "update": "when another operator acts",
+        "delete": "at a cluster's end",
+    }),
+)  # fmt: skip
+"""Besides, in each namespace that is watched, for an operator with a hub."""
+
 LEASE = Rule(LEASES, "leases", {"get": "who acts", "patch": "that we do"})
 """The one lease, by name, in the operator's own namespace."""
 NEW_LEASE = Rule(LEASES, "leases", {"create": "the first time, and after somebody has deleted it"})
@@ -116,11 +126,13 @@ class Place:
     """It reaches the clusters through the API server, being no pod of the cluster."""
     lease_namespace: str = NAMESPACE
     lease_name: str = OPERATOR
+    hub: bool = False
+    """Bridges of Slurm sites dial in."""
 
 
 def needs(place: Place) -> dict[str, dict[str, str]]:
     """Each right that it needs there, in words, as `resourceAttributes` of an access review."""
-    rules = RULES + OUTSIDE if place.proxied else RULES
+    rules = RULES + (OUTSIDE if place.proxied else ()) + (HUB if place.hub and not place.proxied else ())
     found: dict[str, dict[str, str]] = {}
     for namespace in place.namespaces or ("",):
         for rule in rules:
@@ -138,8 +150,8 @@ def _attributes(rule: Rule, namespace: str, name: str = "") -> Iterator[tuple[st
 
 
 def outputs() -> dict[str, list[Manifest]]:
-    """The manifests, by the name of their file. An operator needs the first, and one of the others; the last one names no namespace: it
-    is applied to each that is watched."""
+    """The manifests, by the name of their file. An operator needs the first, and one of the next two; one with a hub that of the last two
+    besides. Those that are namespaced name no namespace: they are applied to each that is watched."""
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": OPERATOR, "namespace": NAMESPACE}}
     return {
         "own-namespace.yaml": [
@@ -149,6 +161,8 @@ def outputs() -> dict[str, list[Manifest]]:
         ],
         "cluster-wide.yaml": _bound("ClusterRole", OPERATOR, _policy(RULES)),
         "namespaced.yaml": _bound("Role", OPERATOR, _policy(RULES)),
+        "hub-cluster-wide.yaml": _bound("ClusterRole", f"{OPERATOR}-hub", _policy(HUB)),
+        "hub-namespaced.yaml": _bound("Role", f"{OPERATOR}-hub", _policy(HUB)),
     }
 
 
@@ -156,6 +170,7 @@ def chart() -> Manifest:
     """The rules of the chart's roles, by what they are for."""
     return {
         "watched": _policy(RULES),
+        "hub": _policy(HUB),
         "lease": _lease(),
         "retirement": _named(RETIREMENT),
         "keep": _policy((LEFT_BEHIND,)),

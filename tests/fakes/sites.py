@@ -10,6 +10,15 @@ from matrix_operator.backends.slurm.sites import SiteRefusal, SiteReport, SiteSi
 from matrix_proto.bridge_pb2 import Address, ClusterDesired, ClusterReport, Node, Refusal, TunnelTarget
 
 START = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
+SITE_ADDRESS = Address(
+    host="10.0.0.1",
+    dashboard_port=1,
+    state_port=2,
+    directory_port=3,
+    gateway_port=4,
+    model_cache_dir="/shared/models",
+    secrets_dir="/shared/c/secrets",
+)
 
 
 def node(name: str, phase: Node.Phase = Node.RUNNING, message: str = "", **fields: object) -> Node:
@@ -85,13 +94,4 @@ class FakeSites:
             return answer(desired, ClusterReport.ABSENT, refusal=Refusal(reason="InvalidSpec", message=self.refusal))
         if desired.phase == ClusterDesired.DELETE:
             return answer(desired, ClusterReport.ABSENT)
-        address = Address(
-            host="10.0.0.1",
-            dashboard_port=1,
-            state_port=2,
-            directory_port=3,
-            gateway_port=4,
-            model_cache_dir="/shared/models",
-            secrets_dir="/shared/c/secrets",
-        )
-        return answer(desired, ClusterReport.PRESENT, head=node("head"), address=address, template_hash="by-the-site")
+        return answer(desired, ClusterReport.PRESENT, head=node("head"), address=SITE_ADDRESS, template_hash="by-the-site")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,18 +52,49 @@ def operator() -> None:
 @click.pass_context
 def run(ctx: click.Context, /, config: Path | None, **given: Any) -> None:
     """Run the operator, in a pod or against a kubeconfig, until it is told to stop."""
-    try:
+    with _extra():
         from matrix_operator.engines.kubernetes import kuberay
         from matrix_operator.engines.kubernetes_main import main
         from matrix_operator.engines.kubernetes_settings import SettingsError, read
-    except ImportError as error:
-        raise click.ClickException(f"this needs {error.name}: pip install 'matrix-operator[operator]'") from error
     try:
-        site = _overriding(given)
-        settings = (site.over(read(config)) if config else site).kuberay()
+        site, file = _overriding(given), read(config) if config else None
+        settings = (site.over(file) if file else site).kuberay()
     except SettingsError as error:
         raise UsageError(str(error)) from error
-    ctx.exit(main(_options(ctx.ensure_object(Settings), given), kuberay(settings)))
+    options = replace(_options(ctx.ensure_object(Settings), given), hub=file.hub.settings() if file and file.hub else None)
+    ctx.exit(main(options, kuberay(settings)))
+
+
+@operator.command("hub-token")
+def hub_token() -> None:
+    """Make the token of a Slurm site.
+
+    The token, on stdout, is for the site: a file of mode 0600 there. Its digest is for the operator's settings.
+    """
+    with _extra():
+        from matrix_operator.hub.tokens import issue
+    token, digest = issue()
+    click.echo(token)
+    click.echo(f"for the operator's settings: hub.sites.NAME.tokenSha256: {digest}", err=True)
+    click.echo("the token is shown this once", err=True)
+
+
+@operator.command("hub-certificate")
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("names", nargs=-1, required=True)
+def hub_certificate(directory: Path, names: tuple[str, ...]) -> None:
+    """Make a certificate for the hub, and an authority that signs it.
+
+    NAMES are the names and addresses by which sites reach the hub. Three files are written to DIRECTORY: ca.crt for the sites, tls.crt
+    and tls.key for the operator.
+    """
+    with _extra():
+        from matrix_operator.hub.certificates import CertificateProblem, make
+    try:
+        end = make(directory, names)
+    except CertificateProblem as problem:
+        raise UsageError(str(problem)) from problem
+    click.echo(f"{directory}/ca.crt for the sites; {directory}/tls.crt and {directory}/tls.key for the operator; until {end:%Y-%m-%d}")
 
 
 @operator.command()
@@ -100,6 +134,14 @@ def _order(settings: Settings, given: dict[str, Any]) -> Order:
     )
 
 
+@contextmanager
+def _extra() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise click.ClickException(f"this needs {error.name}: pip install 'matrix-operator[operator]'") from error
+
+
 def _overriding(given: dict[str, Any]) -> SiteSettings:
     from matrix_operator.engines.kubernetes_settings import SiteSettings
 
@@ -112,8 +154,8 @@ def _overriding(given: dict[str, Any]) -> SiteSettings:
 
 
 def _options(settings: Settings, given: dict[str, Any]) -> Options:
-    from matrix_operator.engines.kubernetes import Options
     from matrix_crds.on_kubernetes import OPERATOR
+    from matrix_operator.engines.kubernetes import Options
 
     return Options(
         kubeconfig=given["kubeconfig"],

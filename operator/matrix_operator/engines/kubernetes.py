@@ -33,10 +33,12 @@ from matrix_operator.engines.health_server import Address, HealthServer
 from matrix_operator.engines.kopf_feed import KopfFeed
 from matrix_operator.engines.kopf_login import KopfLogin
 from matrix_operator.engines.kubernetes_preflight import check
+from matrix_operator.engines.kubernetes_sites import EitherHttp, KubernetesSites, own_pod
 from matrix_operator.engines.lease import Lease, Timing
 from matrix_operator.engines.loop import WORKERS, Engine
 from matrix_operator.engines.process import stop_on_signals
 from matrix_operator.http import Http
+from matrix_operator.hub.settings import HubSettings
 from matrix_operator.metrics import OperatorMetrics
 from matrix_operator.rbac import Place
 from matrix_operator.reconcile.steps import StepHook, no_hook
@@ -68,6 +70,8 @@ class Options:
     """Default: the operator's own, which is that of its service account, or of the kubeconfig's context."""
     health: Address = ANY_PORT
     metrics: Address = ANY_PORT
+    hub: HubSettings | None = None
+    """Where bridges of Slurm sites dial in; None: there is no backend `slurm`."""
     limits: Limits = field(default_factory=Limits)
     timing: Timing = field(default_factory=Timing)
 
@@ -142,16 +146,21 @@ class _Process:
         self._store = KubernetesStore(api)
         self._feed = KopfFeed(self._store, KopfLogin(self._work), tuple(WORKERS), options.namespaces)
         self._carrier = carrier(api, self._work, options)
-        self._place = Place(options.namespaces, self._carrier.proxied, namespace, options.lease_name)
+        choices = {"kubernetes": BackendChoice("Kubernetes", AllocationKind.RAY_CLUSTER, self._carrier.backend)}
+        self._sites: KubernetesSites | None = None
+        if options.hub is not None:
+            self._sites = KubernetesSites(options.hub, metrics.registry, api, own_pod(os.environ) if options.inside else None)
+            choices["slurm"] = self._sites.choice
+        self._place = Place(options.namespaces, self._carrier.proxied, namespace, options.lease_name, hub=self._sites is not None)
         self._engine = Engine(
             self._store,
-            Backends("kopf", "kubernetes", {"kubernetes": BackendChoice("Kubernetes", AllocationKind.RAY_CLUSTER, self._carrier.backend)}),
+            Backends("kopf", "kubernetes", choices),
             metrics,
             hook,
             may_act=lambda: self._lease.held,
             changes=self._feed.changes(),
             keep_running=True,
-            http=self._carrier.http,
+            http=EitherHttp(self._carrier.http) if self._sites else self._carrier.http,
             leads=self._leads,
         )
         self._judge(health, options.limits)
@@ -181,6 +190,8 @@ class _Process:
                 log.info("watches %s", ", ".join(self._options.namespaces) or "all namespaces")
                 await first_to_end(self._engine.run(stop), self._carrier.run(), self._lead(), self._watch_over())
         finally:
+            if self._sites is not None:
+                await self._sites.stop()
             await self._store.close()  # which writes the last events, as only the holder of the lease may
             await self._lease.release()
             await self._election.http.aclose()
@@ -188,8 +199,13 @@ class _Process:
     async def _lead(self) -> None:
         """Stands by until the lease is ours, then keeps it."""
         await self._lease.acquire()
+        await first_to_end(self._lease.hold(), self._act())
+
+    async def _act(self) -> None:
+        if self._sites is not None:
+            await self._sites.lead(self._election_api, self._place.lease_namespace, self._place.lease_name)
         self._leads.set()
-        await self._lease.hold()
+        await asyncio.Event().wait()
 
     async def _watch_over(self) -> None:
         """Shows what a scrape can't ask for by itself; and lets everything be looked at again when the lease was out of reach."""

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from matrix_operator.backends.kuberay.settings import Accelerator, KubeRaySettings
+from matrix_operator.hub.configuration import HubSection
 
 Text = Annotated[str, Field(min_length=1)]
 
@@ -57,14 +58,21 @@ class SiteSettings(_Model):
         return KubeRaySettings(**given)  # type: ignore[arg-type]  # the fields are checked to be the same by a test
 
 
-def read(path: Path) -> SiteSettings:
+class FileSettings(SiteSettings):
+    """The whole file."""
+
+    hub: HubSection | None = None
+    """Where bridges of Slurm sites dial in; absent: nowhere, and there is no backend `slurm`."""
+
+
+def read(path: Path) -> FileSettings:
     """Raises SettingsError."""
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingsError(f"{path} can't be read: {' '.join(str(error).split())}") from error
     try:
-        return SiteSettings.model_validate({} if content is None else content)
+        return FileSettings.model_validate({} if content is None else content)
     except ValidationError as error:
         raise SettingsError("\n".join(f"{path}: {line}" for line in problems(error))) from error
 
@@ -75,7 +83,7 @@ def problems(error: ValidationError) -> list[str]:
     for item in error.errors():
         place = ".".join(str(part) for part in item["loc"]) or "the file"
         if item["type"] == "extra_forbidden":
-            known = ", ".join(field.alias or name for name, field in SiteSettings.model_fields.items())
+            known = ", ".join(field.alias or name for name, field in FileSettings.model_fields.items())
             lines.append(f"{place}: there is no such setting" + (f"; there are {known}" if len(item["loc"]) == 1 else ""))
         else:
             lines.append(f"{place}: {item['msg'][0].lower()}{item['msg'][1:]}")

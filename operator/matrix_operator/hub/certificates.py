@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from matrix_operator.errors import OperatorError
 from matrix_store.files import replace_file
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ BACKDATED = timedelta(minutes=5)
 """For clocks that go a little after ours."""
 
 
-class CertificateProblem(Exception):
+class CertificateProblem(OperatorError):
     """Certificate and key can't be used. The text names the file."""
 
 
