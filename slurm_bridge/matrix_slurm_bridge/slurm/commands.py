@@ -25,10 +25,19 @@ _JOB_ID = re.compile(r"(\d+)(;\S*)?")
 
 
 class SlurmCommands:
-    """`environment`: where the commands are found and run in (default: this process's, of which little is kept); `clock`: seconds."""
+    """`environment`: where the commands are found and run in (default: this process's, of which little is kept); `clock`: seconds.
 
-    def __init__(self, environment: Mapping[str, str] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    No call takes longer than `query_seconds`, but `submit`, which has `submit_seconds`."""
+
+    def __init__(
+        self,
+        environment: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        query_seconds: float = QUERY_SECONDS,
+        submit_seconds: float = SUBMIT_SECONDS,
+    ) -> None:
         self._plain = process.environment(environment)
+        self._query_seconds, self._submit_seconds = query_seconds, submit_seconds
         # Times are printed without a zone: in this one we know it.
         self._query = self._plain | {"TZ": "UTC", "LC_ALL": "C"}
         self._clock = clock
@@ -73,7 +82,7 @@ class SlurmCommands:
         """Raises SlurmUnreachable."""
         fields = ",".join(parsing.PAST_FIELDS)
         words = ("--noheader", "--allocations", "--duplicates", "--parsable2", f"--delimiter={parsing.FIELD}", f"--format={fields}")
-        done = await process.run(["sacct", *words, f"--jobs={job.id}"], self._query, QUERY_SECONDS)
+        done = await process.run(["sacct", *words, f"--jobs={job.id}"], self._query, self._query_seconds)
         if done.status:
             if "accounting storage is disabled" in done.complaint.lower():
                 return None
@@ -83,7 +92,7 @@ class SlurmCommands:
 
     async def submit(self, submission: Submission) -> str:
         """Raises SlurmRefused, SlurmUnreachable."""
-        done = await process.run(["sbatch", "--parsable"], self._plain, SUBMIT_SECONDS, submission.script)
+        done = await process.run(["sbatch", "--parsable"], self._plain, self._submit_seconds, submission.script)
         if done.status:
             refused = judge(done.complaint) is Answer.REFUSED
             words = in_its_words(done.complaint) or f"sbatch ended with status {done.status}"
@@ -97,14 +106,14 @@ class SlurmCommands:
         """Raises SlurmUnreachable."""
         if not await self._is_there(job):
             return
-        done = await process.run(["scancel", f"--name={job.tag.job_name}", job.id], self._query, QUERY_SECONDS)
+        done = await process.run(["scancel", f"--name={job.tag.job_name}", job.id], self._query, self._query_seconds)
         if done.status and judge(done.complaint) is not Answer.UNKNOWN_JOB:
             raise SlurmUnreachable(f"scancel: {in_its_words(done.complaint)}")
 
     async def _is_there(self, job: Job) -> bool:
         """Whether the number still means that job, and it has not ended. A requeue gives a job a new submit time."""
         words = ("--noheader", "--me", "--states=all", f"--jobs={job.id}", f"--Format={parsing.QUEUE_FORMAT}")
-        done = await process.run(["squeue", *words], self._query, QUERY_SECONDS)
+        done = await process.run(["squeue", *words], self._query, self._query_seconds)
         if done.status:
             if judge(done.complaint) is Answer.UNKNOWN_JOB:
                 return False
@@ -138,7 +147,7 @@ class SlurmCommands:
         return parsing.settings(await self._ask("scontrol", "show", "config"))
 
     async def _ask(self, *argv: str) -> str:
-        done = await process.run(argv, self._query, QUERY_SECONDS)
+        done = await process.run(argv, self._query, self._query_seconds)
         if done.status:
             raise SlurmUnreachable(f"{argv[0]}: {in_its_words(done.complaint) or f'status {done.status}'}")
         return done.output

@@ -146,10 +146,14 @@ class SlurmLab:
         shutil.rmtree(self.directory / "state")
         kept.rename(self.directory / "state")
 
-    def cancel_all(self) -> None:
-        """Every job of everybody's; returns when the nodes are idle again."""
+    def cancel_jobs(self) -> None:
+        """Every job of everybody's."""
         for name in self.users:
             self.run("scancel", f"--user={name}")
+
+    def cancel_all(self) -> None:
+        """The same; returns when the nodes are idle again."""
+        self.cancel_jobs()
         self.wait_idle()
 
     def reconfigure(self, **extra: str) -> None:

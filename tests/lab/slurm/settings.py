@@ -108,7 +108,8 @@ def _accounting(directory: Path, controller: Machine) -> str:
     """The clients of slurmdbd do not read AuthInfo: they are told of the socket again."""
     return (
         f"AccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost={controller.address}\n"
-        f"AccountingStoragePass={directory}/munge/socket\nAccountingStoreFlags=job_comment"
+        f"AccountingStoragePass={directory}/munge/socket\nAccountingStoreFlags=job_comment\n"
+        "AccountingStorageEnforce=associations,limits,qos"
     )
 
 
