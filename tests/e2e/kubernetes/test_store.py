@@ -116,17 +116,17 @@ def test_the_real_validator_fills_in_what_the_server_would(control_plane: Contro
 
 def test_labels_that_others_set_stay(control_plane: ControlPlane, namespace: str) -> None:
     async def body() -> None:
-        api = Api(connect(kubeconfig=control_plane.kubeconfig))
+        http = connect(kubeconfig=control_plane.kubeconfig).http
         async with opened(control_plane.kubeconfig) as store:
             made, _ = await store.apply(manifest(namespace=namespace, labels={"ours": "1"}))
             patch = {"op": "add", "path": "/metadata/labels/kueue.x-k8s.io~1queue-name", "value": "q"}
             params = {"fieldManager": "kubectl-label"}
-            answer = await api.http.patch(paths.of(made.key), params=params, headers={"Content-Type": JSON_PATCH}, json=[patch])
+            answer = await http.patch(paths.of(made.key), params=params, headers={"Content-Type": JSON_PATCH}, json=[patch])
             assert answer.status_code == 200
             after, result = await store.apply(manifest(namespace=namespace, labels={"new": "2"}))
             assert result is ApplyResult.CONFIGURED
             assert after.raw["metadata"]["labels"] == {"kueue.x-k8s.io/queue-name": "q", "new": "2"}
-        await api.close()
+        await http.aclose()
 
     run(body())
 
