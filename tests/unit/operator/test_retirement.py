@@ -12,7 +12,8 @@ from matrix_store.port import StoredObject
 
 
 def stored(name: str, spec: Any, finalizers: tuple[str, ...] = (FINALIZER,)) -> StoredObject:
-    return StoredObject({"kind": "MatrixCluster", "metadata": {"name": name, "namespace": "team", "finalizers": [*finalizers]}, "spec": spec})
+    metadata = {"name": name, "namespace": "team", "finalizers": [*finalizers]}
+    return StoredObject({"kind": "MatrixCluster", "metadata": metadata, "spec": spec})
 
 
 @pytest.mark.parametrize(
