@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,23 @@ def test_options_come_before_the_file() -> None:
     given = dict.fromkeys(("image_pull_policy", "gpu_resource", "run_as_user"))
     site = command._overriding({**given, "image": "x", "image_pull_secrets": ("a", "b"), "drain_seconds": 0})
     assert (site.image, site.image_pull_secrets, site.drain_seconds, site.gpu_resource) == ("x", ["a", "b"], 0, None)
+
+
+def test_the_token_of_a_site_goes_to_stdout_alone_and_its_digest_beside_it(empty: World) -> None:
+    result = run(empty, "operator", "hub-token")
+    token = result.stdout.strip()
+    assert result.exit_code == 0
+    assert len(token.splitlines()) == 1
+    assert token not in result.stderr
+    assert f"tokenSha256: {hashlib.sha256(token.encode()).hexdigest()}" in result.stderr
+
+
+def test_a_certificate_is_made_once(empty: World, tmp_path: Path) -> None:
+    made = run(empty, "operator", "hub-certificate", tmp_path / "tls", "hub.example.org", "10.0.0.1")
+    assert made.exit_code == 0
+    assert f"{tmp_path}/tls/ca.crt for the sites" in made.stdout
+    assert {path.name for path in (tmp_path / "tls").iterdir()} == {"ca.crt", "tls.crt", "tls.key"}
+    again = run(empty, "operator", "hub-certificate", tmp_path / "tls", "x")
+    assert again.exit_code == 2
+    assert "has ca.crt, tls.crt, tls.key already" in again.stderr
+    assert run(empty, "operator", "hub-certificate", tmp_path / "other").exit_code == 2
