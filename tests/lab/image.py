@@ -1,7 +1,8 @@
-"""The image of the operator and the runtime for the lab's node, where there is no container builder.
+"""The images of the operator and the runtime for the lab's node, where there is no container builder.
 
-`python -m tests.lab.image ARCHIVE` writes it by hand. It holds what `docker build` would put into one: the user `matrix` (1000), `matrix`,
-`ray` and `python` on the PATH. The engine vLLM is left out; models of the engine `dummy` run.
+`python -m tests.lab.image ARCHIVE` writes them by hand. They hold what `docker build` would put into one: the user `matrix` (1000),
+`matrix`, `ray` and `python` on the PATH. The first lacks the engine vLLM: models of the engine `dummy` run. The other finds vLLM, torch
+and all else that is installed here in a directory that the node mounts into each container: they are 6 GB, whose copies take minutes.
 """
 
 from __future__ import annotations
@@ -37,16 +38,23 @@ def name() -> str:
     return f"matrix.dev/matrix:{metadata.version('matrix-operator')}"
 
 
+def model_name() -> str:
+    """Of the image in which real models run, on a node that mounts `layers.BESIDE`."""
+    return f"matrix.dev/matrix-cpu:{metadata.version('matrix-operator')}"
+
+
 def write(archive: Path) -> None:
-    """Writes the image. The system and the packages are kept in the lab's cache for each lock: 30 s for the first, 3 s for the next.
+    """Writes both images. The system and the packages are kept in the lab's cache for each lock: 30 s for the first, 3 s for the next.
 
     Raises LabError.
     """
     below = [_kept("system", layers.system), _kept("python", lambda path: layers.python(path, EXTRAS))]
     with tempfile.TemporaryDirectory(prefix="matrix-image-") as scratch:
-        project = Path(scratch) / "project.tar"
+        project, beside = Path(scratch) / "project.tar", Path(scratch) / "beside.tar"
         layers.project(project, ROOT, _packages())
-        oci.write(archive, name(), [*below, project], CONFIG)
+        layers.beside(beside)
+        whole = [*below, project]
+        oci.write(archive, oci.Image(name(), whole, CONFIG), oci.Image(model_name(), [*whole, beside], CONFIG))
 
 
 def _packages() -> Sequence[str]:
@@ -79,7 +87,7 @@ def _key() -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Writes the archive and prints the image's name. 1 when that failed."""
+    """Writes the archive and prints the images' names. 1 when that failed."""
     if len(arguments) != 1:
         print("usage: python -m tests.lab.image ARCHIVE", file=sys.stderr)
         return 2
@@ -88,7 +96,7 @@ def main(arguments: Sequence[str]) -> int:
     except (LabError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"{name()}, {Path(arguments[0]).stat().st_size / 1e6:.0f} MB")
+    print(f"{name()}, {model_name()}, {Path(arguments[0]).stat().st_size / 1e6:.0f} MB")
     return 0
 
 

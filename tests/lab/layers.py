@@ -23,7 +23,12 @@ from tests.lab.errors import LabError
 
 PREFIX = "usr/local"
 SITE = f"{PREFIX}/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
-_SYSTEM = ("base-files", "bash", "ca-certificates", "coreutils", "dash", "findutils", "grep", "libstdc++6", "ncurses-base", "procps", "sed")
+BESIDE = "/opt/matrix/beside"
+"""Where an image finds more packages, if something is mounted there."""
+_SYSTEM = (
+    *("base-files", "bash", "ca-certificates", "coreutils", "dash", "findutils", "grep", "libstdc++6", "ncurses-base", "procps", "sed"),
+    *("libnuma1", "util-linux"),  # vLLM's kernels for CPUs; lscpu, which it asks for their number
+)
 _MERGED = ("bin", "sbin", "lib", "lib64")
 """Links into /usr, as every Debian of today has them."""
 _LEFT_OUT = re.compile(r"/(usr/share/(doc|man|locale|info|lintian|bash-completion)|var/lib/dpkg|etc/(pam\.d|init\.d))/")
@@ -72,6 +77,12 @@ def project(path: Path, root: Path, packages: Sequence[str]) -> None:
         for package in packages:
             layer.add(root / package, f"{SITE}/{PurePosixPath(package).name}", filter=_public)
         _add_distribution(layer, metadata.distribution(_PROJECT))
+
+
+def beside(path: Path) -> None:
+    """A layer that makes Python look for packages in BESIDE as well, after its own."""
+    with tarfile.open(path, "w") as layer:
+        _text(layer, f"{SITE}/beside.pth", f"{BESIDE}\n")
 
 
 def needed(extras: Iterable[str]) -> list[metadata.Distribution]:

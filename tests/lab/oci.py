@@ -10,6 +10,7 @@ import io
 import json
 import tarfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +21,31 @@ _LAYER = "application/vnd.oci.image.layer.v1.tar"
 _CHUNK = 1 << 20
 
 
-def write(path: Path, name: str, layers: Sequence[Path], config: Mapping[str, Any]) -> None:
-    """An archive of the image `name` (`registry/repository:tag`); `layers` are plain tars, lowest first, and `config` is the `config` of
-    the image's own, such as Entrypoint, Env and User."""
-    digests = [_digest(layer) for layer in layers]
-    described = {"architecture": "amd64", "os": "linux", "config": dict(config), "rootfs": {"type": "layers", "diff_ids": digests}}
-    config_blob = json.dumps(described).encode()
-    sizes = [layer.stat().st_size for layer in layers]
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": _MANIFEST,
-        "config": _descriptor(_CONFIG, config_blob),
-        "layers": [{"mediaType": _LAYER, "digest": digest, "size": size} for digest, size in zip(digests, sizes, strict=True)],
-    }
-    manifest_blob = json.dumps(manifest).encode()
-    named = {**_descriptor(_MANIFEST, manifest_blob), "annotations": {"io.containerd.image.name": name}}
+@dataclass(frozen=True)
+class Image:
+    """One image of an archive."""
+
+    name: str
+    """`registry/repository:tag`."""
+    layers: Sequence[Path]
+    """Plain tars, lowest first."""
+    config: Mapping[str, Any]
+    """The `config` of the image's own, such as Entrypoint, Env and User."""
+
+
+def write(path: Path, *images: Image) -> None:
+    """An archive of those images. A layer that several of them have is in it once."""
+    layers = {layer: _digest(layer) for image in images for layer in image.layers}
+    made = {image.name: _blobs(image, layers) for image in images}
+    named = [
+        {**_descriptor(_MANIFEST, manifest), "annotations": {"io.containerd.image.name": name}} for name, (_, manifest) in made.items()
+    ]
     with tarfile.open(path, "w") as archive:
         _add(archive, "oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
-        _add(archive, "index.json", json.dumps({"schemaVersion": 2, "mediaType": _INDEX, "manifests": [named]}).encode())
-        for blob in (config_blob, manifest_blob):
-            _add(archive, _blob(_sha256(blob)), blob)
-        for digest, layer in sorted(dict(zip(digests, layers, strict=True)).items()):
+        _add(archive, "index.json", json.dumps({"schemaVersion": 2, "mediaType": _INDEX, "manifests": named}).encode())
+        for digest, blob in sorted({_sha256(blob): blob for blobs in made.values() for blob in blobs}.items()):
+            _add(archive, _blob(digest), blob)
+        for digest, layer in sorted({digest: layer for layer, digest in layers.items()}.items()):
             archive.add(layer, _blob(digest))
 
 
@@ -49,6 +54,21 @@ def layer(path: Path, files: Mapping[str, Path]) -> None:
     with tarfile.open(path, "w") as archive:
         for name, source in sorted(files.items()):
             _add(archive, name, source.read_bytes(), 0o755)
+
+
+def _blobs(image: Image, digests: Mapping[Path, str]) -> tuple[bytes, bytes]:
+    """Its config and its manifest."""
+    ordered = [digests[layer] for layer in image.layers]
+    rootfs = {"type": "layers", "diff_ids": ordered}
+    config = json.dumps({"architecture": "amd64", "os": "linux", "config": dict(image.config), "rootfs": rootfs}).encode()
+    sizes = [layer.stat().st_size for layer in image.layers]
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": _MANIFEST,
+        "config": _descriptor(_CONFIG, config),
+        "layers": [{"mediaType": _LAYER, "digest": digest, "size": size} for digest, size in zip(ordered, sizes, strict=True)],
+    }
+    return config, json.dumps(manifest).encode()
 
 
 def _descriptor(media_type: str, blob: bytes) -> dict[str, Any]:

@@ -112,6 +112,7 @@ class Node:
         (here / "cni").mkdir()
         texts = {
             "containerd.toml": settings.containerd(here),
+            "container.json": settings.container(self._space.run("ctr", "oci", "spec")),
             "cni/10-lab.conflist": settings.network(here),
             "kubelet.json": settings.kubelet(here, authority, certificate, key),
             "proxy.json": settings.proxy(self._plane.kubeconfig_for("system:kube-proxy")),
@@ -126,7 +127,7 @@ class Node:
         wait_for(self._containerd_answers, "containerd answers", _SECONDS)
         pause, archive = self._directory / "pause.layer", self._directory / "pause.tar"
         oci.layer(pause, {"pause": programs / "pause"})
-        oci.write(archive, settings.PAUSE_IMAGE, [pause], {"Entrypoint": ["/pause"]})
+        oci.write(archive, oci.Image(settings.PAUSE_IMAGE, [pause], {"Entrypoint": ["/pause"]}))
         self.load(archive)
 
     def _start_the_rest(self, programs: Path, dns: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sysconfig
 from pathlib import Path
 from typing import Any
 
+from tests.lab import layers
 from tests.lab.node import addresses, needs
 
 PAUSE_IMAGE = "matrix.dev/pause:lab"
@@ -32,12 +34,21 @@ snapshotter = "overlayfs"
 default_runtime_name = "runc"
 [{runc}]
 runtime_type = "io.containerd.runc.v2"
+base_runtime_spec = "{directory}/container.json"
 [{runc}.options]
 SystemdCgroup = false
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "{needs.CNI}"
 conf_dir = "{directory}/cni"
 """
+
+
+def container(default: str) -> str:
+    """What every container is made from: containerd's own default, with the packages of this Python mounted for images that want them."""
+    spec = json.loads(default)
+    source = sysconfig.get_path("purelib")
+    spec["mounts"].append({"type": "bind", "source": source, "destination": layers.BESIDE, "options": ["rbind", "ro", "nosuid", "nodev"]})
+    return json.dumps(spec)
 
 
 def network(directory: Path) -> str:

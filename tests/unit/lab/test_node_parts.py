@@ -11,7 +11,7 @@ import pytest
 
 from tests.lab import layers, oci
 from tests.lab.errors import NodeMissing
-from tests.lab.node import needs
+from tests.lab.node import needs, settings
 
 PROGRAMS = ("containerd", "runc", "nft", "ip", "unshare", "nsenter", "mount")
 PLUGINS = ("ptp", "host-local", "loopback")
@@ -55,7 +55,7 @@ def test_an_image_is_an_oci_layout_whose_digests_are_right(tmp_path: Path) -> No
     program = tmp_path / "program"
     program.write_text("#!/bin/sh\n")
     oci.layer(tmp_path / "layer.tar", {"bin/program": program})
-    oci.write(tmp_path / "image.tar", "example.org/a:1", [tmp_path / "layer.tar"], {"Entrypoint": ["/bin/program"]})
+    oci.write(tmp_path / "image.tar", oci.Image("example.org/a:1", [tmp_path / "layer.tar"], {"Entrypoint": ["/bin/program"]}))
     with tarfile.open(tmp_path / "image.tar") as archive:
         files = {name: archive.extractfile(name).read() for name in archive.getnames()}  # type: ignore[union-attr]
     for name, content in files.items():
@@ -76,10 +76,35 @@ def test_an_image_is_an_oci_layout_whose_digests_are_right(tmp_path: Path) -> No
     assert blob(manifest["layers"][0]) == (tmp_path / "layer.tar").read_bytes()
 
 
+def test_images_of_one_archive_share_their_layers(tmp_path: Path) -> None:
+    for name in ("below", "above"):
+        (tmp_path / name).write_text(name)
+        oci.layer(tmp_path / f"{name}.tar", {name: tmp_path / name})
+    below, above = tmp_path / "below.tar", tmp_path / "above.tar"
+    oci.write(tmp_path / "images.tar", oci.Image("example.org/a:1", [below], {}), oci.Image("example.org/b:1", [below, above], {}))
+    with tarfile.open(tmp_path / "images.tar") as archive:
+        names = archive.getnames()
+        index = json.loads(archive.extractfile("index.json").read())  # type: ignore[union-attr]
+    assert [one["annotations"]["io.containerd.image.name"] for one in index["manifests"]] == ["example.org/a:1", "example.org/b:1"]
+    assert len(names) == len(set(names)) == 2 + 2 * 2 + 2  # layout and index, a config and a manifest of each, two layers
+
+
 def test_the_image_holds_what_the_extras_need_and_no_more() -> None:
     names = {distribution.name.lower() for distribution in layers.needed(["operator", "cluster"])}
     assert {"matrix-operator", "kopf", "ray", "grpcio", "aiohttp"} <= names
     assert not {"vllm", "torch", "pytest", "mypy"} & names
+
+
+def test_a_model_s_image_looks_for_packages_beside_its_own(tmp_path: Path) -> None:
+    layers.beside(tmp_path / "layer.tar")
+    with tarfile.open(tmp_path / "layer.tar") as layer:
+        (name,) = layer.getnames()
+        content = layer.extractfile(name)
+        assert name == f"{layers.SITE}/beside.pth" and content is not None
+        assert content.read().decode() == f"{layers.BESIDE}\n"
+    spec = json.loads(settings.container('{"mounts": [{"destination": "/proc"}]}'))
+    assert [mount["destination"] for mount in spec["mounts"]] == ["/proc", layers.BESIDE]
+    assert "ro" in spec["mounts"][1]["options"] and Path(spec["mounts"][1]["source"], "yaml").is_dir()
 
 
 def test_the_projects_layer_is_readable_by_all_and_of_root(tmp_path: Path) -> None:

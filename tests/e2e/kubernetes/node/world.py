@@ -28,12 +28,13 @@ SPEC: dict[str, Any] = {
 MATRIX = str(Path(sys.executable).with_name("matrix"))
 
 
-def operator(cluster: Cluster, namespace: str, directory: Path, lease_namespace: str) -> Process:
-    """`matrix operator run` for that namespace, as a process outside of the cluster; not started yet."""
+def operator(cluster: Cluster, namespace: str, directory: Path, lease_namespace: str, image: str = "") -> Process:
+    """`matrix operator run` for that namespace, as a process outside of the cluster; not started yet. `image`: of the nodes, if it is not
+    the cluster's."""
     lease = ("--lease-name", f"operator-of-{namespace}", "--lease-namespace", lease_namespace)
     where = ("--kubeconfig", str(cluster.kubeconfig), "--namespace", namespace, *lease)
     ports = ("--health-port", "0", "--metrics-port", "0")
-    argv = [MATRIX, "operator", "run", *where, *ports, "--image", cluster.image, "--drain-seconds", "10"]
+    argv = [MATRIX, "operator", "run", *where, *ports, "--image", image or cluster.image, "--drain-seconds", "10"]
     return Process("operator", argv, directory, directory / "operator.log")
 
 
@@ -65,13 +66,13 @@ class World:
         conditions = self.cluster.api.get(self.path(kind, name)).get("status", {}).get("conditions", [])
         return next((condition for condition in conditions if condition["type"] == which), {})
 
-    def is_ready(self) -> bool:
+    def is_ready(self, name: str = CLUSTER, model: str = MODEL) -> bool:
         """Whether cluster and model say so."""
-        found = [self.condition("MatrixCluster", CLUSTER), self.condition("ModelDeployment", MODEL)]
+        found = [self.condition("MatrixCluster", name), self.condition("ModelDeployment", model)]
         return all(condition.get("status") == "True" for condition in found)
 
-    def ready(self, seconds: float = SECONDS) -> None:
-        self.wait(self.is_ready, "cluster and model are Ready", seconds)
+    def ready(self, seconds: float = SECONDS, name: str = CLUSTER, model: str = MODEL) -> None:
+        self.wait(lambda: self.is_ready(name, model), "cluster and model are Ready", seconds)
 
     def noticed(self, seconds: float = 60.0) -> str:
         """What the cluster's Ready says as soon as it is not True."""
