@@ -64,7 +64,7 @@ class Tokens:
 
     async def create(self, cluster: MatrixCluster) -> None:
         """Make the Secrets that are not there yet; if both were not, they need not be read. Raises BackendRefusal, StoreError."""
-        pair = new_pair()
+        pair = TokenPair(secrets.token_urlsafe(32), secrets.token_urlsafe(32))
         made = [await companions.create(self._api, cluster, secret) for secret in token_secrets(cluster, pair)]
         if all(made):
             self._known[cluster.metadata.uid] = None, pair
@@ -81,13 +81,8 @@ class Tokens:
         return base64.b64decode(encoded or "").decode().strip()
 
 
-def new_pair() -> TokenPair:
-    return TokenPair(secrets.token_urlsafe(32), secrets.token_urlsafe(32))
-
-
-def token_secrets(cluster: MatrixCluster, pair: TokenPair | None = None) -> tuple[Object, ...]:
-    """The two Secrets, by default with new tokens: to be created, never to be written over what is there."""
-    pair = pair or new_pair()
+def token_secrets(cluster: MatrixCluster, pair: TokenPair) -> tuple[Object, ...]:
+    """The two Secrets: to be created, never to be written over what is there."""
     contents = (
         (ray_token_secret(cluster), RAY_TOKEN_KEY, pair.ray),
         (client_token_secret(cluster), CLIENT_TOKEN_KEY, pair.client),
