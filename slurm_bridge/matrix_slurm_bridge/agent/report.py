@@ -134,15 +134,16 @@ def _message(seen: Seen) -> str:
     living = sorted(job.id for job in seen.view.jobs if job.phase in LIVING)
     sought = sorted(entry.job_id or "without a number" for entry in seen.view.entries if entry.open)
     if living:
-        return f"waits until {_jobs(living)} has left the queue"
+        return f"waits until nothing is left in the queue of {_jobs(living)}"
     if sought:
-        return f"makes sure that {_jobs(sought)} is not in the queue any more"
+        return f"makes sure that nothing is left in the queue of {_jobs(sought)}"
     return seen.fault or "removes its directory"
 
 
 def _jobs(ids: Sequence[str]) -> str:
     shown = ", ".join(ids[:5])
-    return f"job {shown}" if len(ids) <= 5 else f"job {shown} and {len(ids) - 5} more"
+    more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
+    return f"{'job' if len(ids) == 1 else 'jobs'} {shown}{more}"
 
 
 def _describe(made: ClusterReport, seen: Seen) -> None:

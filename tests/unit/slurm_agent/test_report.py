@@ -82,9 +82,9 @@ def test_what_was_refused_and_left_nothing_is_absent() -> None:
 
 def test_a_removal_says_what_is_still_there_and_when_nothing_is() -> None:
     gone = cluster(Phase.DELETE)
-    assert report(seen(view(job(tag(), JobPhase.ENDING), wanted=gone))).message == "waits until job 101 has left the queue"
+    assert report(seen(view(job(tag(), JobPhase.ENDING), wanted=gone))).message == "waits until nothing is left in the queue of job 101"
     sought = view(wanted=gone, entries=(entry(tag(), missing_since=NOW),))
-    assert report(seen(sought)).message == "makes sure that job 101 is not in the queue any more"
+    assert report(seen(sought)).message == "makes sure that nothing is left in the queue of job 101"
     told = report(seen(view(wanted=gone), gone=True))
     assert told.presence == ClusterReport.ABSENT and told.phase == ClusterDesired.DELETE
 
