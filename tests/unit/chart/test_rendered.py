@@ -9,8 +9,10 @@ import pytest
 import yaml
 
 from matrix_cli.commands.operator import operator
-from matrix_operator.engines.kubernetes_settings import SiteSettings, read
-from matrix_operator.rbac import LEFT_BEHIND, OPERATOR, RULES, TAKEN_ALONG, Rule, outputs
+from matrix_crds.on_kubernetes import OPERATOR
+from matrix_operator.engines.kubernetes_settings import FileSettings, read
+from matrix_operator.engines.kubernetes_sites import POD_ADDRESS, POD_NAME, POD_NAMESPACE
+from matrix_operator.rbac import HUB, LEFT_BEHIND, RULES, TAKEN_ALONG, Rule, outputs
 from tests.unit.chart.rendered import CASES, KUSTOMIZE, Object, kustomize, objects
 
 each = pytest.mark.parametrize("case", CASES)
@@ -62,7 +64,7 @@ def test_the_command_line_takes_what_pods_are_given(case: str, tmp_path: Any) ->
         assert set(context.params["namespaces"]) == ({"team-a", "team-b"} if case == "namespaced" else {"all"})
 
 
-@pytest.mark.parametrize("case", ["default", "namespaced", "full"])
+@each
 def test_the_operator_reads_its_settings(case: str, tmp_path: Any) -> None:
     path = tmp_path / "operator.yaml"
     path.write_text(of_kind(case, "ConfigMap")[0]["data"]["operator.yaml"])
@@ -70,8 +72,20 @@ def test_the_operator_reads_its_settings(case: str, tmp_path: Any) -> None:
 
 
 def test_a_site_can_set_all_that_there_is() -> None:
-    settings = yaml.safe_load(of_kind("full", "ConfigMap")[0]["data"]["operator.yaml"])
-    assert set(settings) == {field.alias for field in SiteSettings.model_fields.values()}
+    settings = [yaml.safe_load(of_kind(case, "ConfigMap")[0]["data"]["operator.yaml"]) for case in ("full", "hub")]
+    assert set(settings[0] | settings[1]) == {field.alias for field in FileSettings.model_fields.values()}
+
+
+def test_the_hub_finds_its_certificate_where_it_is_mounted(tmp_path: Any) -> None:
+    path = tmp_path / "operator.yaml"
+    path.write_text(of_kind("hub", "ConfigMap")[0]["data"]["operator.yaml"])
+    section = read(path).hub
+    assert section is not None
+    container = of_kind("hub", "Deployment")[0]["spec"]["template"]["spec"]["containers"][0]
+    (mount,) = (mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "hub-tls")
+    assert (section.certificate, section.key) == (f"{mount}/tls.crt", f"{mount}/tls.key")
+    assert section.port in [port["containerPort"] for port in container["ports"]]
+    assert {POD_ADDRESS, POD_NAME, POD_NAMESPACE} <= {variable["name"] for variable in container["env"]}
 
 
 def rules_of(case: str, name: str) -> list[list[Object]]:
@@ -84,7 +98,8 @@ def policy(*rules: Rule) -> list[Object]:
 
 @each
 def test_rights_are_those_that_the_code_needs(case: str) -> None:
-    assert rules_of(case, OPERATOR) == [policy(*RULES)] * (2 if case == "namespaced" else 1)
+    needed = (*RULES, *HUB) if case == "hub" else RULES
+    assert rules_of(case, OPERATOR) == [policy(*needed)] * (2 if case == "namespaced" else 1)
     lease = next(found["rules"] for found in outputs()["own-namespace.yaml"] if found["kind"] == "Role")
     assert rules_of(case, f"{OPERATOR}-lease") == [lease]
     left = TAKEN_ALONG if case == "full" else LEFT_BEHIND
