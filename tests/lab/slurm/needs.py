@@ -48,14 +48,14 @@ def ensure(accounting: bool = False, tell: Callable[[str], object] = lambda _: N
 
 
 def _missing(accounting: bool) -> list[str]:
-    programs = _PACKAGES | (_ACCOUNTING if accounting else {})
-    plugins = _PLUGINS | (_ACCOUNTING_PLUGINS if accounting else {})
+    programs = {**_PACKAGES, **(_ACCOUNTING if accounting else {})}
+    plugins = {**_PLUGINS, **(_ACCOUNTING_PLUGINS if accounting else {})}
     missing = [package for package, names in programs.items() if not all(shutil.which(name, path=PATH) for name in names)]
     return missing + [package for package, name in plugins.items() if not any(Path("/usr/lib").glob(f"*/slurm-wlm/{name}"))]
 
 
 def _install(packages: list[str]) -> None:
-    """No daemon of a package is started: the machine's policy forbids it for the time of the installation, unless it has one already."""
+    """In runlevel 1: no daemon of a package is started. Under systemd, which has none, munged and the database are."""
     apt = shutil.which("apt-get", path=PATH)
     if apt is None:
         raise SlurmMissing(f"a Slurm of the lab needs {' '.join(packages)}, and there is no apt-get to install them")

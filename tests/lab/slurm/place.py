@@ -92,7 +92,8 @@ class Place:
     def argv(self, *command: str, user: UnixUser | None = None, environment: Mapping[str, str] | None = None) -> list[str]:
         """The command line out here that runs `command` on it, as that user in its home; root's without one. The command ends with it."""
         entered = [sys.executable, "-I", "-S", enter.__file__, str(self._pid), str(user.home if user else self._directory)]
-        told = {"PATH": PATH, "SLURM_CONF": f"{self._directory}/slurm.conf"} | (user.environment if user else {}) | dict(environment or {})
+        base = {"PATH": PATH, "SLURM_CONF": f"{self._directory}/slurm.conf"}
+        told = {**base, **(user.environment if user else {}), **(environment or {})}
         identity = [f"--reuid={user.uid}", f"--regid={user.uid}", "--clear-groups"] if user else []
         become = [program("setpriv"), *identity, "--pdeathsig=KILL", program("env"), *(f"{key}={value}" for key, value in told.items())]
         return [*entered, *become, *command]

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 
-from matrix_slurm_bridge.slurm.commands import SlurmCommands
+from matrix_slurm_bridge.slurm.commands import QUERY_SECONDS, SUBMIT_SECONDS, SlurmCommands
 from matrix_slurm_bridge.slurm.names import JobTag
 from matrix_slurm_bridge.slurm.port import Job, JobPhase, Submission
 from tests.lab.slurm.lab import SlurmLab
@@ -17,14 +17,16 @@ SLEEP = "exec sleep 600"
 
 
 class Someone:
-    """`name`: one of the lab's users. Each has a cluster of their own for each test."""
+    """`name`: one of the lab's users; `deadline`: of each call, seconds. Each has a cluster of their own for each test."""
 
-    def __init__(self, lab: SlurmLab, name: str, **deadlines: float) -> None:
+    def __init__(self, lab: SlurmLab, name: str, deadline: float | None = None) -> None:
         self.lab = lab
         self.name = name
         self.uid = str(uuid.uuid4())
         self._indexes = itertools.count()
-        self.slurm = SlurmCommands({"PATH": f"{lab.commands(lab.users[name])}:/usr/bin:/bin", "USER": name}, **deadlines)
+        environment = {"PATH": f"{lab.commands(lab.users[name])}:/usr/bin:/bin", "USER": name}
+        query, submit = (deadline, deadline) if deadline else (QUERY_SECONDS, SUBMIT_SECONDS)
+        self.slurm = SlurmCommands(environment, query_seconds=query, submit_seconds=submit)
 
     def tag(self, role: str = "gpu") -> JobTag:
         """Another one each time."""

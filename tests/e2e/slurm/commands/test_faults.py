@@ -56,7 +56,7 @@ def test_a_job_that_was_submitted_to_a_frozen_controller_is_there_when_it_thaws(
 
 
 def test_a_frozen_munge_has_a_deadline_and_leaves_no_process(alice: Someone) -> None:
-    hasty = Someone(alice.lab, "alice", query_seconds=5, submit_seconds=5)
+    hasty = Someone(alice.lab, "alice", deadline=5)
     job = alice.running(SLEEP)
     alice.lab.munged.freeze()
     try:
