@@ -23,6 +23,7 @@ from typing import Any
 
 from matrix_crds.cluster import AllocationKind
 from matrix_crds.on_kubernetes import OPERATOR
+from matrix_operator.api_transport import transport
 from matrix_operator.backends.choice import BackendChoice, Backends
 from matrix_operator.backends.kuberay.backend import KubeRayBackend
 from matrix_operator.backends.kuberay.reach import Inside, Reach, ThroughApiServer
@@ -137,12 +138,12 @@ class _Process:
         self._leads = asyncio.Event()
         # The election has connections of its own: it must not wait behind a hundred reconciles.
         self._election = connect(options.context, options.kubeconfig)
-        watches = WATCHES * max(1, len(options.namespaces))
-        self._work = connect(options.context, options.kubeconfig, CONNECTIONS + watches)
-        self._election_api = Api(self._election, self._heard)
+        self._work = connect(options.context, options.kubeconfig)
+        self._election_api = Api(self._election, self._heard, transport=transport(self._election, CONNECTIONS))
         namespace = options.lease_namespace or self._election.namespace
         self._lease = Lease(self._election_api, namespace, options.lease_name, _identity(), options.timing)
-        api = Api(self._work, metrics.heard, lambda: self._lease.held)
+        watches = WATCHES * max(1, len(options.namespaces))
+        api = Api(self._work, metrics.heard, lambda: self._lease.held, transport(self._work, CONNECTIONS + watches))
         self._store = KubernetesStore(api)
         self._feed = KopfFeed(self._store, KopfLogin(self._work), tuple(WORKERS), options.namespaces)
         self._carrier = carrier(api, self._work, options)
@@ -194,7 +195,7 @@ class _Process:
                 await self._sites.stop()
             await self._store.close()  # which writes the last events, as only the holder of the lease may
             await self._lease.release()
-            await self._election.http.aclose()
+            await self._election_api.close()
 
     async def _lead(self) -> None:
         """Stands by until the lease is ours, then keeps it."""
