@@ -7,7 +7,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import kopf
@@ -86,13 +86,15 @@ class KopfThread:
         registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
         _configure(settings)
 
-        def hear(event: Event, **_: Any) -> None:
+        async def hear(event: Event, **_: Any) -> None:
+            # A function that is not asynchronous kopf would hand to a pool of threads for every event.
             if not self._ending:
                 loop.call_soon_threadsafe(self._tell, {"type": event["type"], "object": event["object"]})
 
         kopf.on.login(registry=registry)(self._login.login)
         for kind in self._kinds:
             kopf.on.event(GROUP, VERSION, PLURALS[kind], registry=registry)(hear)
+        asyncio.get_running_loop().set_exception_handler(_leftover)
         others = asyncio.all_tasks()
         tasks = await kopf.spawn_tasks(
             registry=registry,
@@ -108,6 +110,11 @@ class KopfThread:
         await kopf.run_tasks(tasks, ignored=others)
 
 
+def _leftover(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Of what fails where nobody waits for it: mostly of a kopf that ends."""
+    log.info("in kopf's loop: %s (%r)", context["message"], context.get("exception"))
+
+
 class _Always:
     """A pause, as often as it is wanted: with a finite series kopf gives up for good when the server goes on answering with errors."""
 
@@ -115,7 +122,21 @@ class _Always:
         return itertools.repeat(BACKOFF_SECONDS)
 
 
+class _NothingKept(kopf.DiffBaseStorage):
+    """No state of an object to compare the next one with: kopf would copy each object for it, and nobody here asks what has changed."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Iterable[Any] | None = None) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> None:
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """There is no handler for which it would be."""
+
+
 def _configure(settings: kopf.OperatorSettings) -> None:
+    settings.persistence.diffbase_storage = _NothingKept()
     settings.scanning.disabled = True  # no right to look at CRDs and namespaces is needed
     settings.posting.enabled = False
     settings.networking.error_backoffs = _Always()
