@@ -1,6 +1,6 @@
 """The operator's port of the sites, where the site is this machine's own: its agent runs in the same process.
 
-The agent is started when a cluster first asks for the site, so whoever uses one machine alone never meets it.
+The agent is imported and started when a cluster first asks for the site, so whoever uses one machine alone never meets it.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import logging
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from matrix_operator.backends.slurm.sites import SiteRefusal, SiteReport, SiteSilence
 from matrix_operator.tasks import first_to_end
 from matrix_proto.bridge_pb2 import Address, ClusterDesired, ClusterReport, TunnelTarget
-from matrix_slurm_bridge.agent.errors import AgentError
-from matrix_slurm_bridge.agent.loop import Agent
-from matrix_slurm_bridge.agent.site_file import SiteFile
-from matrix_slurm_bridge.agent.start import agent_directory, started
-from matrix_slurm_bridge.agent.status import keep_status
-from matrix_slurm_bridge.site import SiteError
+
+if TYPE_CHECKING:
+    from matrix_slurm_bridge.agent.loop import Agent
+    from matrix_slurm_bridge.agent.site_file import SiteFile
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +37,7 @@ _PORTS: dict[TunnelTarget, Callable[[Address], int]] = {
 class SiteHere:
     """A `Sites` with at most one site: the one of the site's file. For one event loop; a context manager ends the agent."""
 
-    def __init__(self, file: SiteFile | None = None) -> None:
-        self._file = file or SiteFile()
+    def __init__(self) -> None:
         self._agent: Agent | None = None
         self._task: asyncio.Task[None] | None = None
         self._problem = ""
@@ -94,8 +93,16 @@ class SiteHere:
         host = f"[{found.address.host}]" if ":" in found.address.host else found.address.host
         return f"{host}:{_PORTS[target](found.address)}"
 
+    @cached_property
+    def _file(self) -> SiteFile:
+        from matrix_slurm_bridge.agent.site_file import SiteFile
+
+        return SiteFile()
+
     def _foreign(self, site: str) -> str:
         """Why that site is not ours; empty if it is."""
+        from matrix_slurm_bridge.site import SiteError
+
         try:
             here = self._file.read().site
         except SiteError as error:
@@ -108,6 +115,11 @@ class SiteHere:
 
     async def _serve(self) -> None:
         """An agent, again and again."""
+        from matrix_slurm_bridge.agent.errors import AgentError
+        from matrix_slurm_bridge.agent.start import agent_directory, started
+        from matrix_slurm_bridge.agent.status import keep_status
+        from matrix_slurm_bridge.site import SiteError
+
         while True:
             try:
                 async with started(self._file) as (agent, _, site):
