@@ -23,6 +23,7 @@ from matrix_store.kubernetes.api import Api
 from matrix_store.kubernetes.connection import connect
 from matrix_store.kubernetes.store import KubernetesStore
 from matrix_store.port import Change, ChangeType, StoredObject
+from tests.e2e.kubernetes.kuberay.backend_world import eventually
 from tests.lab.control_plane import ControlPlane
 from tests.unit.store.conformance import watching
 from tests.unit.store.support import KIND, OTHER_KIND, is_synced, key, manifest, until
@@ -139,6 +140,10 @@ def test_an_engine_lives_on_it(control_plane: ControlPlane, namespace: str) -> N
 
     async def body() -> None:
         async with feeding(control_plane, [namespace]) as (store, feed):
+
+            async def told_of() -> bool:
+                return {event.key for event in await store.events(lab)} == {lab}
+
             engine = Engine(store, backends, ControllerMetrics(), changes=feed.changes(), keep_running=True)
             stop = asyncio.Event()
             running = asyncio.create_task(engine.run(stop))
@@ -150,7 +155,7 @@ def test_an_engine_lives_on_it(control_plane: ControlPlane, namespace: str) -> N
                 assert stored.finalizers == (FINALIZER,)
                 assert stored.raw["status"]["backend"] == "Kubernetes"
                 assert backend.calls[-1] == "ensure lab"
-                assert {event.key for event in await store.events(lab)} == {lab}
+                await eventually(told_of)  # an event is recorded a moment after the status that it tells of
                 await store.delete(lab)
                 await until(changes, lambda change: change.type is ChangeType.DELETED and change.key == lab)
             assert backend.calls[-1] == "remove lab"
