@@ -33,6 +33,7 @@ class Kubelet:
         self._work = Work(self._look)
         self._stages: dict[str, tuple[str, float]] = {}
         """Of each pod by its uid: what it is in, and since when."""
+        self._complained: set[tuple[str, str]] = set()
         self._addresses: dict[str, str] = {}
         self._free = (f"10.{a}.{b}.{c}" for a, b, c in itertools.product(range(64, 128), range(256), range(1, 255)))
         pods.changed.append(self._changed)
@@ -102,6 +103,10 @@ class Kubelet:
         return None
 
     async def _start(self, pod: Object) -> float | None:
+        unmounted = await self._obstacles.to_volumes(pod)
+        if unmounted:
+            await self._complain(pod, unmounted)
+            return _AGAIN_SECONDS
         state = await self._obstacles.before(pod, self.ailments)
         if state:
             await self._say(pod, pod_status.being_made(pod, "", state, init=state if pod["spec"].get("initContainers") else None))
@@ -116,6 +121,14 @@ class Kubelet:
             return wait
         await self._say(pod, pod_status.up(pod, self._address(pod), ready=not self.pace.readying and not self._crash(pod)))
         return None
+
+    async def _complain(self, pod: Object, message: str) -> None:
+        """Its status only says that it is being made; what holds it up is in an event, which is posted once."""
+        await self._say(pod, pod_status.being_made(pod, "", pod_status.waiting("ContainerCreating"), sandbox=False))
+        if (pod["metadata"]["uid"], message) not in self._complained:
+            self._complained.add((pod["metadata"]["uid"], message))
+            path = in_namespace("/api/v1", "events", (pod["metadata"]["namespace"], ""))
+            await self._client.create(path, pod_status.complaint(pod, message))
 
     async def _keep(self, pod: Object) -> float | None:
         """Of a pod whose containers were started."""

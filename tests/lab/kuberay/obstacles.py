@@ -17,12 +17,16 @@ class Obstacles:
         self.secrets = Cache(client, "/api/v1/secrets")
         self._client = client
 
+    async def to_volumes(self, pod: Object) -> str:
+        """Why its volumes can't be mounted, in the kubelet's words; empty when they can."""
+        for volume, name in _mounted(pod):
+            if await self._secret(pod["metadata"]["namespace"], name) is None:
+                return f'MountVolume.SetUp failed for volume "{volume}" : secret "{name}" not found'
+        return ""
+
     async def before(self, pod: Object, ailments: Ailments) -> pod_status.State | None:
         """The state of its containers, or None when they can be started."""
         namespace = pod["metadata"]["namespace"]
-        for name in _mounted(pod):
-            if await self._secret(namespace, name) is None:
-                return pod_status.waiting("ContainerCreating")  # only an event tells more
         images = [spec["image"] for spec in (*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"])]
         missing = next((image for image in images if image in ailments.missing_images), None)
         if missing:
@@ -56,13 +60,13 @@ def _not_pulled(pod: Object, image: str) -> pod_status.State:
     return pod_status.waiting("ErrImagePull", f'failed to pull and unpack image "{image}": not found')
 
 
-def _mounted(pod: Object) -> Iterator[str]:
-    """The Secrets that its volumes need."""
+def _mounted(pod: Object) -> Iterator[tuple[str, str]]:
+    """Its volumes that need a Secret, with the Secret's name."""
     for volume in pod["spec"].get("volumes", ()):
         sources = [volume.get("secret"), *(source.get("secret") for source in volume.get("projected", {}).get("sources", ()))]
         for source in filter(None, sources):
             if not source.get("optional"):
-                yield source.get("secretName") or source["name"]
+                yield volume["name"], source.get("secretName") or source["name"]
 
 
 def _in_environment(pod: Object) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from tests.lab.kuberay.status import timestamp
 
 State = dict[str, Any]
 NOT_READY = "ContainersNotReady"
+SANDBOX = "PodReadyToStartContainers"
 
 
 def waiting(reason: str, message: str = "") -> State:
@@ -27,11 +29,33 @@ def terminated(ended: Ended) -> State:
     return {"terminated": found | ({"message": ended.message} if ended.message else {})}
 
 
-def being_made(pod: Object, address: str, state: State, init: State | None = None) -> Object:
-    """All containers are in `state`, the init containers in `init`, if there are any."""
-    return _status(
+def being_made(pod: Object, address: str, state: State, init: State | None = None, *, sandbox: bool = True) -> Object:
+    """All containers are in `state`, the init containers in `init`, if there are any. `sandbox`: it has got its volumes and its network."""
+    found = _status(
         pod, address, "Pending", lambda name: _entry(pod, name, state), lambda name: _entry(pod, name, init or waiting("PodInitializing"))
     )
+    if not sandbox:
+        next(entry for entry in found["conditions"] if entry["type"] == SANDBOX)["status"] = "False"
+    return found
+
+
+def complaint(pod: Object, message: str) -> Object:
+    """The event that a kubelet posts about a volume."""
+    namespace, name, now = pod["metadata"]["namespace"], pod["metadata"]["name"], timestamp()
+    about = {"apiVersion": "v1", "kind": "Pod", "namespace": namespace, "name": name, "uid": pod["metadata"]["uid"]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": f"{name}.{uuid.uuid4().hex[:16]}", "namespace": namespace},
+        "involvedObject": about,
+        "type": "Warning",
+        "reason": "FailedMount",
+        "message": message,
+        "source": {"component": "kubelet", "host": pod["spec"]["nodeName"]},
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+    }
 
 
 def up(pod: Object, address: str, *, ready: bool, restarted: bool = False) -> Object:
@@ -115,7 +139,7 @@ def _entry(pod: Object, name: str, state: State, *, ready: bool = False, started
 
 def _conditions(pod: Object, *, up: bool, ready: bool) -> list[Object]:
     before = {entry["type"]: entry for entry in pod["status"].get("conditions", ())}
-    holds = {"PodReadyToStartContainers": True, "Initialized": up, "Ready": ready, "ContainersReady": ready}
+    holds = {SANDBOX: True, "Initialized": up, "Ready": ready, "ContainersReady": ready}
     found = [entry for type_, entry in before.items() if type_ not in holds]  # PodScheduled is the scheduler's
     for type_, value in holds.items():
         reason = {} if value or type_ == "Initialized" else {"reason": NOT_READY, "message": "containers with unready status"}

@@ -93,6 +93,22 @@ def test_an_image_that_can_not_be_pulled(control_plane: ControlPlane, namespace:
     run(control_plane, namespace, kuberay, body)
 
 
+def test_a_secret_that_a_volume_needs_is_named_and_waited_for(control_plane: ControlPlane, namespace: str, kuberay: InThread) -> None:
+    """The pod's status does not say what it lacks: the kubelet's events do."""
+
+    async def body(there: World) -> None:
+        volumes = [{"name": "licence", "secret": {"secretName": "licence"}}]
+        group = {"name": "g", "replicas": 1, "kubernetes": {"template": {"spec": {"volumes": volumes}}}}
+        cluster = await there.apply("MatrixCluster", "lab", {"workerGroups": [group]})
+        words = 'MountVolume.SetUp failed for volume "licence" : secret "licence" not found; make it'
+        await there.until(cluster, status="False", says=words)
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "licence"}}
+        await there.api.create(collection("Secret", namespace), secret)
+        await there.until(cluster)
+
+    run(control_plane, namespace, kuberay, body, ahead=timedelta(seconds=7))
+
+
 def test_a_quota_that_is_too_small(control_plane: ControlPlane, namespace: str, kuberay: InThread) -> None:
     async def body(there: World) -> None:
         quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small"}, "spec": {"hard": {"pods": "1"}}}

@@ -17,6 +17,7 @@ from tests.lab.control_plane import ControlPlane
 
 pytestmark = pytest.mark.timeout(240)
 
+EXEC = "client.authentication.k8s.io/v1"
 REFUSED_SECONDS = 12.0
 """The API server remembers for 10 s that a token was good (kube-apiserver --authentication-token-webhook-cache-ttl and its kin)."""
 RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces"
@@ -31,15 +32,28 @@ class Account:
         self._token = directory / "token"
         self._bind(namespace)
         self.renew()
+        self._plane = plane
         self.kubeconfig = directory / "kubeconfig"
-        cluster = {"server": plane.url, "certificate-authority": str(plane.ca)}
+        self._configure({"tokenFile": str(self._token)})
+
+    def by_plugin(self, directory: Path) -> None:
+        """From now on the kubeconfig names a program that prints the token, as those of clouds do."""
+        plugin = directory / "plugin"
+        credential = f'{{"apiVersion": "{EXEC}", "kind": "ExecCredential", "status": {{"token": "%s"}}}}'
+        plugin.write_text(f'#!/bin/sh\nprintf \'{credential}\' "$(cat "$1")"\n')
+        plugin.chmod(0o755)
+        called = {"apiVersion": EXEC, "command": str(plugin), "args": [str(self._token)], "interactiveMode": "Never"}
+        self._configure({"exec": called})
+
+    def _configure(self, user: dict[str, Any]) -> None:
+        cluster = {"server": self._plane.url, "certificate-authority": str(self._plane.ca)}
         self.kubeconfig.write_text(yaml.safe_dump({
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "here",
             "contexts": [{"name": "here", "context": {"cluster": "lab", "user": "me"}}],
             "clusters": [{"name": "lab", "cluster": cluster}],
-            "users": [{"name": "me", "user": {"tokenFile": str(self._token)}}],
+            "users": [{"name": "me", "user": user}],
         }))  # fmt: skip
 
     def renew(self) -> None:
@@ -66,9 +80,12 @@ class Account:
         self._api.create(f"{RBAC}/{namespace}/rolebindings", {**head, "kind": "RoleBinding", "roleRef": reference, "subjects": subjects})
 
 
-def test_a_token_that_was_replaced_is_found(control_plane: ControlPlane, crew: Operators, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["file", "plugin"])
+def test_a_token_that_was_replaced_is_found(control_plane: ControlPlane, crew: Operators, tmp_path: Path, way: str) -> None:
     """Without a restart, by our own connection and by kopf's, though both are refused for a while before."""
     account = Account(control_plane, crew.namespace, tmp_path)
+    if way == "plugin":
+        account.by_plugin(tmp_path)
     operator = crew.start(kubeconfig=account.kubeconfig).leading()
     control_plane.api.create(CLUSTERS.format(crew.namespace), cluster("first"))
     crew.until_acts(operator, 20)
