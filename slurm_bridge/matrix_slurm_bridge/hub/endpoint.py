@@ -60,6 +60,7 @@ class HubEndpoint:
 _OPTIONS = (
     ("grpc.keepalive_time_ms", PING_MILLISECONDS),
     ("grpc.keepalive_timeout_ms", PING_MILLISECONDS),
+    ("grpc.http2.ping_timeout_ms", PING_MILLISECONDS),  # it is what counts for an unanswered ping (grpc 1.85): a minute by default
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 1_000),
