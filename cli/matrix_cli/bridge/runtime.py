@@ -66,6 +66,7 @@ def _build(target: Path, checkout: Path, requirements: Path, tell: Callable[[str
     _run([*installer, "--no-deps", "--require-hashes", "-r", str(requirements)])
     tell("installing Matrix itself")
     _run([*installer, "--no-deps", "--no-build-isolation", str(checkout)])
+    tell("compiling, so that nodes need not (minutes)")
     _run([str(python), "-m", "compileall", "-q", "-j", "2", str(target / "lib")], tolerated=True)
 
 
