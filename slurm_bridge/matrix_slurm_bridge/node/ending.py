@@ -44,7 +44,6 @@ def kill_all(look: Look, patience: float, sleep: Callable[[float], None] = time.
             signal_process(process, signal.SIGKILL)
         if time.monotonic() >= deadline:
             break
-        reap()
         sleep(0.02)
     return left
 

@@ -1,0 +1,141 @@
+"""One head: which of several gives way, whatever they see and when."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from matrix_slurm_bridge.node.errors import NodeFailure, Superseded
+from matrix_slurm_bridge.node.plan import NodePlan
+from matrix_slurm_bridge.node.record import FILE, HeadRecord
+from matrix_slurm_bridge.node.seat import PATIENCE_SECONDS, Seat, read_record
+from tests.unit.slurm_node.builders import UID, plan, record, written
+
+
+def seat(of: NodePlan, host: str = "n1") -> Seat:
+    return Seat(of, record(of, host), sleep=lambda _: None)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Path:
+    """As the agent leaves it before the first job."""
+    written(tmp_path, HeadRecord(uid=UID))
+    return tmp_path
+
+
+def test_the_first_head_takes_it_and_says_when_it_is_up(fresh: Path) -> None:
+    first = seat(plan(fresh))
+    first.take()
+    assert read_record(fresh) == first.own and not first.own.up
+    first.is_up()
+    found = read_record(fresh)
+    assert found is not None and found.up and (fresh / FILE).stat().st_mode & 0o777 == 0o600
+
+
+LATER = [{"attempt": 2}, {"serial": 2}, {"restart": 1}, {"attempt": 2, "serial": 1, "restart": 0}]
+
+
+@pytest.mark.parametrize("later", LATER)
+def test_a_later_head_ends_the_earlier_one(fresh: Path, later: dict[str, int]) -> None:
+    first, second = seat(plan(fresh)), seat(plan(fresh, job_id="8", **later), "n2")
+    first.take()
+    second.take()
+    with pytest.raises(Superseded, match="job 8 n2"):
+        first.hold()
+    second.hold()
+
+
+@pytest.mark.parametrize("later", LATER)
+def test_an_earlier_head_that_starts_late_does_not_begin(fresh: Path, later: dict[str, int]) -> None:
+    second = seat(plan(fresh, job_id="8", **later), "n2")
+    second.take()
+    with pytest.raises(Superseded):
+        seat(plan(fresh)).take()
+    assert read_record(fresh) == second.own
+
+
+def test_the_record_that_the_agent_writes_for_a_head_to_come_ends_the_one_that_runs(fresh: Path) -> None:
+    first = seat(plan(fresh))
+    first.take()
+    written(fresh, HeadRecord(uid=UID, attempt=1, serial=2))
+    with pytest.raises(Superseded, match="not started yet"):
+        first.hold()
+
+
+def test_the_same_job_started_twice_makes_one_head(fresh: Path) -> None:
+    """A slurmctld that lost its last seconds starts it again, with the same number."""
+    first, again = seat(plan(fresh)), seat(plan(fresh), "n2")
+    first.take()
+    with pytest.raises(Superseded, match="on n1"):
+        again.take()
+    first.hold()
+
+
+def test_a_head_that_was_overwritten_by_an_earlier_one_writes_itself_again(fresh: Path) -> None:
+    first, second = seat(plan(fresh)), seat(plan(fresh, serial=2), "n2")
+    second.take()
+    written(fresh, first.own)  # it had read before the other wrote
+    second.hold()
+    assert read_record(fresh) == second.own
+    with pytest.raises(Superseded):
+        first.hold()
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_of_three_that_write_in_any_order_the_latest_is_left(fresh: Path, order: tuple[int, ...]) -> None:
+    seats = [seat(plan(fresh, serial=number + 1, job_id=str(number)), f"n{number}") for number in range(3)]
+    for number in order:
+        written(fresh, seats[number].own)  # all had looked before any of them wrote
+    left = []
+    for one in [*seats, *seats]:
+        try:
+            one.hold()
+            left.append(one)
+        except Superseded:
+            continue
+    assert left[-1] is seats[2] and read_record(fresh) == seats[2].own
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"uid": "1111', "[]", '{"attempt": 1}'])
+def test_half_a_record_says_nothing(fresh: Path, text: str) -> None:
+    first = seat(plan(fresh))
+    first.take()
+    (fresh / FILE).write_text(text)
+    first.hold()
+    assert read_record(fresh) is None
+
+
+def test_a_record_that_is_gone_says_nothing(fresh: Path) -> None:
+    first = seat(plan(fresh))
+    first.take()
+    (fresh / FILE).unlink()
+    first.hold()
+
+
+def test_another_clusters_directory_is_not_taken(tmp_path: Path) -> None:
+    written(tmp_path, HeadRecord(uid="someone-else"))
+    with pytest.raises(NodeFailure, match="another cluster"):
+        seat(plan(tmp_path)).take()
+
+
+def test_a_directory_that_takes_no_file_is_waited_for_then_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(0.0, PATIENCE_SECONDS / 4)
+    monkeypatch.setattr("matrix_slurm_bridge.node.seat.time.monotonic", lambda: next(clock))
+    slept: list[float] = []
+    one = Seat(plan(tmp_path / "gone"), record(plan(tmp_path / "gone")), sleep=slept.append)
+    with pytest.raises(NodeFailure, match=f"can't be written to: {os.strerror(2)}"):
+        one.take()
+    assert len(slept) >= 2
+
+
+def test_of_two_of_the_same_fence_the_one_that_wrote_first_gives_way(fresh: Path) -> None:
+    first = seat(plan(fresh))
+    first.take()
+    other = first.own.model_copy(update={"started_at": first.own.started_at and first.own.started_at + timedelta(seconds=1)})
+    written(fresh, other)
+    with pytest.raises(Superseded, match="this very job"):
+        first.hold()
