@@ -101,7 +101,7 @@ class Forwarding:
         while True:
             try:
                 found = await self.find()
-                async with tunnel(self._connection, self._place[0], found.pod, found.port) as opened:
+                async with tunnel(self._connection, found.namespace or self._place[0], found.pod, found.port) as opened:
                     await _pump(reader, writer, opened)
                 return
             except _Begun as error:

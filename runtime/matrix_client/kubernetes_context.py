@@ -8,6 +8,7 @@ as `quickstart-gateway.team.svc` is never tried from outside: whoever answers to
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -30,6 +31,8 @@ REACH = "MATRIX_REACH"
 """The variable that decides what can't be seen: `inside` where the cluster's names and addresses are reached as they are (a machine with a
 route into its network), `outside` for forwarded ports."""
 GATEWAY = "openai"
+MACHINE = "Machine"
+"""The scope of addresses of the operator's own machine: of clusters at Slurm sites, when it runs in no pod."""
 DIRECTORY = "grpc"
 SUPERVISE_SECONDS = 3.0
 """How often to look whether an operator is there, while something is waited for."""
@@ -101,6 +104,9 @@ class KubernetesContext:
             await self.client_token(cluster)
         if self.inside:
             return Way(directory_address(cluster))
+        if _scope(cluster, GATEWAY) == MACHINE:
+            await self._refuse_another_machine(cluster)
+            return Way(directory_address(cluster), urlsplit(published(cluster, GATEWAY)).netloc)
         return Way(await self._forwarded(cluster, DIRECTORY), await self._forwarded(cluster, GATEWAY))
 
     async def forward(
@@ -158,6 +164,15 @@ class KubernetesContext:
             await self._connection.http.aclose()
             self._connection = None
 
+    async def _refuse_another_machine(self, cluster: StoredObject) -> None:
+        """Raises UsageError where addresses of the operator's machine would lead to somebody else, who would be sent the token."""
+        from matrix_client.kubernetes_operator import find_operator
+
+        found = await find_operator(self.api, self.default_namespace)
+        if found is None or found.host != socket.gethostname():
+            where = f"machine {found.host}" if found and found.host else "another machine, or on none"
+            raise UsageError(f"{cluster.key} is reached on the operator's machine alone, and that runs on {where}: ask it there")
+
     async def _forwarded(self, cluster: StoredObject, endpoint: str) -> str:
         key = (cluster.uid, endpoint)
         if key not in self._forwardings:
@@ -165,6 +180,12 @@ class KubernetesContext:
         with suppress(Unavailable):
             await self._forwardings[key].find()
         return self._forwardings[key].address
+
+
+def _scope(cluster: StoredObject, endpoint: str) -> str:
+    """From where it can be reached; empty if it is not published."""
+    endpoints = cluster.raw.get("status", {}).get("endpoints") or ()
+    return next((str(entry.get("scope", "")) for entry in endpoints if entry["name"] == endpoint), "")
 
 
 def published(cluster: StoredObject, endpoint: str) -> str:

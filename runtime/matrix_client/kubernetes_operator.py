@@ -23,6 +23,8 @@ class Operator:
     running: bool
     words: str
     """Who holds the Lease, or what is wrong."""
+    host: str = ""
+    """The machine, or the pod, of the one that runs."""
 
 
 async def find_operator(api: Api, namespace: str) -> Operator | None:
@@ -57,7 +59,8 @@ def _judged(leases: list[Raw], *, moved: bool) -> Operator:
     held = [lease for lease in leases if _holder(lease)]
     alive = next((lease for lease in held if moved or _fresh(lease)), None)
     if alive is not None:
-        return Operator(True, f"{_holder(alive)} in namespace {alive['metadata']['namespace']}")
+        # The holder's name ends with its process and a number of its own (operator: _identity).
+        return Operator(True, f"{_holder(alive)} in namespace {alive['metadata']['namespace']}", _holder(alive).rsplit("_", 2)[0])
     place = leases[0]["metadata"]["namespace"]
     if not held:
         return Operator(False, f"the operator in namespace {place} was stopped: nobody holds the Lease {OPERATOR}")

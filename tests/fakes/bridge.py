@@ -46,6 +46,7 @@ class FakeBridge:
     hub: str = ""
     """The id that it was welcomed with."""
     _reports: dict[str, ClusterReport] = field(default_factory=dict)
+    _saying: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
@@ -85,12 +86,17 @@ class FakeBridge:
                 beat.cancel()
 
     async def report(self, call: grpc.aio.StreamStreamCall) -> None:
-        await call.write(FromSite(report=Report(clusters=list(self._reports.values()))))
+        await self._say(call, FromSite(report=Report(clusters=list(self._reports.values()))))
+
+    async def _say(self, call: grpc.aio.StreamStreamCall, message: FromSite) -> None:
+        """One after the other: gRPC takes no two writes at once."""
+        async with self._saying:
+            await call.write(message)
 
     async def tunnel(self, control: grpc.aio.StreamStreamCall, stub: BridgeStub, order: OpenTunnel) -> None:
         port = self.ports.get(order.target)
         if port is None:
-            await control.write(FromSite(tunnel_refused=TunnelRefused(id=order.id, message="nothing listens there")))
+            await self._say(control, FromSite(tunnel_refused=TunnelRefused(id=order.id, message="nothing listens there")))
             return
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         call = stub.Tunnel(metadata=self.metadata)

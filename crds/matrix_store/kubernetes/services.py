@@ -1,4 +1,5 @@
-"""Which pod answers for a Service, as `kubectl port-forward svc/NAME` finds it: by the Service's selector, without its endpoints."""
+"""Which pod answers for a Service, as `kubectl port-forward svc/NAME` finds it: by the Service's selector, without its endpoints. One
+without a selector says in its EndpointSlices where it leads: for a cluster at a Slurm site to the pod of the operator that acts."""
 
 from __future__ import annotations
 
@@ -17,6 +18,8 @@ class Behind:
 
     pod: str
     port: int
+    namespace: str = ""
+    """The pod's, where it is another than the Service's."""
 
 
 class NobodyBehind(Unavailable):
@@ -28,7 +31,9 @@ async def behind(api: Api, namespace: str, service: str, port: int) -> Behind:
     try:
         spec = (await api.get(f"/api/v1/namespaces/{namespace}/services/{service}")).get("spec") or {}
         selector = ",".join(f"{key}={value}" for key, value in sorted((spec.get("selector") or {}).items()))
-        pods, _ = await api.list_all(f"/api/v1/namespaces/{namespace}/pods", labelSelector=selector) if selector else ([], "")
+        if not selector:
+            return await _written_down(api, namespace, service, spec, port)
+        pods, _ = await api.list_all(f"/api/v1/namespaces/{namespace}/pods", labelSelector=selector)
     except NotFound as error:
         raise NobodyBehind(f"there is no Service {service} in namespace {namespace} (yet)") from error
     except Forbidden as error:
@@ -43,6 +48,20 @@ def choose(pods: Sequence[Raw]) -> Raw | None:
     """The best one that runs. Pure."""
     running = [pod for pod in pods if _phase(pod) == "Running" and not pod["metadata"].get("deletionTimestamp")]
     return max(running, key=lambda pod: (_ready(pod), str(pod["metadata"].get("creationTimestamp", ""))), default=None)
+
+
+async def _written_down(api: Api, namespace: str, service: str, spec: Raw, port: int) -> Behind:
+    """Raises NobodyBehind."""
+    path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+    slices, _ = await api.list_all(path, labelSelector=f"kubernetes.io/service-name={service}")
+    name = next((entry.get("name") for entry in spec.get("ports") or () if entry.get("port") == port), None)
+    for found in slices:
+        number = next((entry["port"] for entry in found.get("ports") or () if entry.get("name") == name), None)
+        for endpoint in found.get("endpoints") or ():
+            target = endpoint.get("targetRef") or {}
+            if number is not None and target.get("kind") == "Pod":
+                return Behind(str(target["name"]), int(number), str(target.get("namespace") or namespace))
+    raise NobodyBehind(f"no pod is written down behind Service {service} (yet)")
 
 
 def _nobody(service: str, pods: Sequence[Raw]) -> str:

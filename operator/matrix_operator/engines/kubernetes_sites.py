@@ -44,7 +44,7 @@ class KubernetesSites:
 
     def __init__(self, settings: HubSettings, registry: CollectorRegistry, api: Api, pod: OwnPod | None) -> None:
         """`pod`: this process' own; None where it is none of the cluster. Raises CertificateProblem."""
-        self._hub = Hub(replace(settings, tunnel_address=pod.address) if pod else settings, registry)
+        self._hub = Hub(replace(settings, tunnel_address=_everywhere(pod)) if pod else settings, registry)
         front: Front = Services(api, self._hub, pod) if pod else Direct(self._hub, EndpointScope.MACHINE)
         self.choice = BackendChoice("Slurm", AllocationKind.SLURM_JOBS, SlurmBackend(self._hub, KubernetesSecrets(api), front))
 
@@ -71,6 +71,11 @@ class EitherHttp:
     async def close(self) -> None:
         await self._straight.close()
         await self._paths.close()
+
+
+def _everywhere(pod: OwnPod) -> str:
+    """At the pod's address for its Services, and at loopback for forwarded ports."""
+    return "::" if ":" in pod.address else "0.0.0.0"
 
 
 async def _identity(api: Api, namespace: str, lease: str) -> str:

@@ -68,6 +68,7 @@ def options(limits: Limits) -> list[tuple[str, Any]]:
         ("grpc.max_metadata_size", METADATA_BYTES),
         ("grpc.keepalive_time_ms", keepalive),
         ("grpc.keepalive_timeout_ms", keepalive),
+        ("grpc.http2.ping_timeout_ms", keepalive),  # it is what counts for an unanswered ping (grpc 1.85): a minute by default
         ("grpc.http2.max_pings_without_data", 0),
         # A bridge may ping as often as we do; by default a server hangs up on that.
         ("grpc.http2.min_recv_ping_interval_without_data_ms", keepalive // 2),

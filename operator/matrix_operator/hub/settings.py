@@ -65,5 +65,5 @@ class HubSettings:
     port: int = 8443
     """0 for any."""
     tunnel_address: str = "127.0.0.1"
-    """Where the ends of tunnels listen: loopback, or the address of the pod."""
+    """Where the ends of tunnels listen: loopback, or everywhere in a pod. Behind each is a server that asks for a token."""
     limits: Limits = Limits()

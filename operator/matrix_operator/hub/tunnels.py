@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 BLOCK_BYTES = 64 * 1024
 """The largest part in one frame (bridge.proto)."""
 
+FROM_HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Where this process reaches what listens everywhere."""
+
 Context = grpc.aio.ServicerContext[Any, Any]
 Key = tuple[str, str, TunnelTarget]
 """Site, uid, target."""
@@ -74,6 +77,7 @@ class Tunnels:
         if server is None:
             return None
         host, port = server.sockets[0].getsockname()[:2]
+        host = FROM_HERE.get(host, host)
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     async def listen(self, key: Key) -> str:

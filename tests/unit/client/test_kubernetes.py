@@ -43,9 +43,15 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_operator_is_there_when_its_lease_is_fresh_or_moves() -> None:
-    assert found(listed(1, lease(2))) == Operator(True, "op-1 in namespace system")
+    assert found(listed(1, lease(2))) == Operator(True, "op-1 in namespace system", "op-1")
     moved = found(listed(1, lease(3600)), listed(1, lease(3600, version=2)))  # a clock that is an hour off
-    assert moved == Operator(True, "op-1 in namespace system")
+    assert moved == Operator(True, "op-1 in namespace system", "op-1")
+
+
+def test_the_machine_of_the_one_that_runs_is_known() -> None:
+    running = found(listed(1, lease(2, holder="my_host_4711_0a1b2c3d")))
+    assert running is not None
+    assert running.host == "my_host"
 
 
 def test_why_there_is_none_is_said() -> None:
@@ -62,7 +68,7 @@ def test_what_can_t_be_seen_is_neither_there_nor_gone() -> None:
     assert found(status(500, "", "broken")) is None
     assert found(forbidden, forbidden) is None
     assert found(forbidden, listed(1)) is None
-    assert found(forbidden, listed(1, lease(2))) == Operator(True, "op-1 in namespace system")
+    assert found(forbidden, listed(1, lease(2))) == Operator(True, "op-1 in namespace system", "op-1")
 
 
 def test_an_endpoint_is_found_by_its_name() -> None:

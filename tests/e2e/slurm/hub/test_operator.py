@@ -18,6 +18,9 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
+from matrix_client.context import Way
+from matrix_client.kubernetes_context import KubernetesContext
+from matrix_crds.keys import ObjectKey
 from matrix_proto.bridge_pb2 import ClusterDesired, ClusterReport, TunnelTarget
 from tests.e2e.kubernetes.operator.objects import Objects
 from tests.e2e.kubernetes.operator.operators import Operator, Operators, operators
@@ -124,6 +127,17 @@ async def gateway(world: World) -> int:
         return (await http.get(f"{endpoint['url']}/api/version")).status_code
 
 
+async def way(world: World) -> str:
+    """How a client of the same machine finds the cluster's models."""
+    context = KubernetesContext(None, world.plane.kubeconfig, {})
+    try:
+        found = await context.way(await (await context.store()).get(ObjectKey("MatrixCluster", world.namespace, "lab")))
+    finally:
+        await context.close()
+    urls = {endpoint["name"]: urlsplit(endpoint["url"]).netloc for endpoint in world.status()["endpoints"]}
+    return "straight to the published ports" if found == Way(urls["grpc"], urls["openai"]) else str(found)
+
+
 @pytest.mark.timeout(600)
 def test_a_cluster_at_a_site_from_its_object_to_its_end_over_an_operator_that_is_killed(world: World) -> None:
     async def scenario() -> None:
@@ -134,6 +148,7 @@ def test_a_cluster_at_a_site_from_its_object_to_its_end_over_an_operator_that_is
         async with world.site() as bridge:
             await world.until("ready", lambda: world.condition() == ("True", "Ready"))
             assert await gateway(world) == 200
+            assert await way(world) == "straight to the published ports"
             assert set(bridge.told[-1].secrets) == {"ray-token", "client-token"}
             hub, instance = bridge.hub, dict(bridge.told[-1].secrets)
 

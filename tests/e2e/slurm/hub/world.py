@@ -41,8 +41,9 @@ class World:
 
     def bridge(self, **fields: object) -> FakeBridge:
         authority = (self.directory / AUTHORITY_FILE).read_bytes()
-        given = {"token": self.token, "answer": running, "authority": authority} | fields
-        return FakeBridge(f"127.0.0.1:{self.port}", **given)  # type: ignore[arg-type]
+        address = f"127.0.0.1:{self.port}"
+        given = {"address": address, "token": self.token, "answer": running, "authority": authority} | fields
+        return FakeBridge(**given)  # type: ignore[arg-type]
 
     def counted(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(name, labels) or 0.0

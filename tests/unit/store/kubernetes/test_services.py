@@ -72,6 +72,32 @@ def test_why_nobody_is_there_is_said() -> None:
     with pytest.raises(NobodyBehind, match="there is one that is being deleted"):
         found({}, pod("one", going=True))
     with pytest.raises(NobodyBehind, match="there is none"):
-        found({"selector": {}})
+        found({})
     with pytest.raises(NobodyBehind, match="no Service web in namespace team"):
         asyncio.run(behind(api(nothing), "team", "web", 80))
+
+
+def written_down(*slices: dict[str, Any]) -> Behind:
+    """Of a Service without a selector."""
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path.endswith("/services/web"):
+            return httpx2.Response(200, json={"spec": {"ports": [{"name": "http", "port": 80}, {"name": "state", "port": 81}]}})
+        assert request.url.path == "/apis/discovery.k8s.io/v1/namespaces/team/endpointslices"
+        assert request.url.params["labelSelector"] == "kubernetes.io/service-name=web"
+        return listed(1, *slices)
+
+    return asyncio.run(behind(api(answer), "team", "web", 80))
+
+
+def endpoint_slice(**target: str) -> dict[str, Any]:
+    ports = [{"name": "state", "port": 4001}, {"name": "http", "port": 4002}]
+    return {"metadata": {"name": "web-1"}, "ports": ports, "endpoints": [{"addresses": ["10.0.0.1"], "targetRef": target}]}
+
+
+def test_a_service_without_a_selector_leads_where_its_slice_says() -> None:
+    assert written_down(endpoint_slice(kind="Pod", name="op", namespace="system")) == Behind("op", 4002, "system")
+    assert written_down(endpoint_slice(kind="Pod", name="op")) == Behind("op", 4002, "team")
+    for slices in ((), (endpoint_slice(kind="Node", name="op"),), (endpoint_slice(),)):
+        with pytest.raises(NobodyBehind, match="no pod is written down behind Service web"):
+            written_down(*slices)
