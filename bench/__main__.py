@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHES = ("light_commands", "controller", "startup", "endpoint", "sdk", "gateway", "kubernetes_operator")
+BENCHES = ("light_commands", "controller", "startup", "endpoint", "sdk", "gateway", "kubernetes_operator", "slurm_poll")
 
 
 def main(names: list[str]) -> int:

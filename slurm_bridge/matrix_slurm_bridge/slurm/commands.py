@@ -106,7 +106,8 @@ class SlurmCommands:
         """Raises SlurmUnreachable."""
         if not await self._is_there(job):
             return
-        done = await process.run(["scancel", f"--name={job.tag.job_name}", job.id], self._query, self._query_seconds)
+        # No filter beside the number: with one, scancel fetches every job of the site.
+        done = await process.run(["scancel", job.id], self._query, self._query_seconds)
         if done.status and judge(done.complaint) is not Answer.UNKNOWN_JOB:
             raise SlurmUnreachable(f"scancel: {in_its_words(done.complaint)}")
 
