@@ -112,7 +112,7 @@ class KopfThread:
 
 def _leftover(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Of what fails where nobody waits for it: mostly of a kopf that ends."""
-    log.info("in kopf's loop: %s (%r)", context["message"], context.get("exception"))
+    log.debug("in kopf's loop: %s (%r)", context["message"], context.get("exception"))
 
 
 class _Always:

@@ -91,14 +91,9 @@ class Operator:
     def ready(self) -> httpx2.Response:
         return self._get("health", "/readyz")
 
-    @property
-    def metrics(self) -> str:
-        """All of them, as they are scraped."""
-        return self._get("metrics", "/metrics").text
-
     def metric(self, name: str) -> float:
         """One sample, by its name and labels as they are written."""
-        lines = self.metrics.splitlines()
+        lines = self._get("metrics", "/metrics").text.splitlines()
         return next(float(line.removeprefix(name)) for line in lines if line.startswith(f"{name} "))
 
     def ends(self, seconds: float) -> int:

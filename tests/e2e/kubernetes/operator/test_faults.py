@@ -6,12 +6,14 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.kubernetes.conftest import OUR_CRDS
 from tests.e2e.kubernetes.kuberay.fake_reach import ray_of
+from tests.e2e.kubernetes.operator.full_server import full_server
 from tests.e2e.kubernetes.operator.objects import MERGE, Objects
 from tests.e2e.kubernetes.operator.operators import Operator, Operators, stays
 from tests.fakes.ray_server import FakeRay
@@ -197,6 +199,52 @@ def test_an_object_from_before_a_change_of_the_schema(control_plane: ControlPlan
     objects.delete("matrixclusters", "lab")
     wait_for(lambda: not objects.list("matrixclusters"), "both are gone", SECONDS)
     assert operator.process.running
+
+
+def test_a_crd_that_is_deleted_under_it_and_comes_back(control_plane: ControlPlane, operator: Operator, objects: Objects) -> None:
+    """Its objects go with it, and with them their clusters; the operator waits, says for what, and goes on."""
+    objects.create("matrixclusters", "lab", CLUSTER)
+    up(objects)
+    control_plane.api.delete(CRD)
+    try:
+        wait_for(lambda: not control_plane.api.exists(CRD), "the CRD is gone: the finalizers were taken off", SECONDS)
+        assert objects.of_ours() == []
+        words = "the API server does not know MatrixCluster any more; install those of this version"
+        wait_for(lambda: words in operator.ready.text, "it says so in its readiness", SECONDS)
+        assert operator.ready.status_code == 503
+        assert stays(lambda: operator.live.status_code == 200, 5)
+        assert words in operator.log
+    finally:
+        control_plane.api.apply_crds(OUR_CRDS)
+    wait_for(lambda: operator.ready.status_code == 200, "it is ready again", SECONDS)
+    objects.create("matrixclusters", "again", CLUSTER)
+    up(objects, "again")
+    objects.delete("matrixclusters", "again")
+    gone(objects, "again")
+    assert operator.process.running
+    assert "Traceback" not in operator.log
+
+
+def test_an_api_server_that_turns_calls_away(
+    control_plane: ControlPlane, crew: Operators, tmp_path: Path, ray: FakeRay, objects: Objects
+) -> None:
+    """429 with Retry-After to every new call, the lease's included: nobody acts meanwhile, and all goes on afterwards, once."""
+    with full_server(control_plane.kubeconfig, tmp_path) as server:
+        operator = crew.start(server.kubeconfig, ray=ray.url).leading()
+        objects.create("matrixclusters", "before", CLUSTER)
+        up(objects, "before")
+        server.full.set()
+        wait_for(lambda: server.turned_away > 5, "calls are turned away", SECONDS)
+        objects.create("matrixclusters", "meanwhile", CLUSTER)
+        assert stays(lambda: operator.live.status_code == 200, 15)
+        assert not objects.exists("rayclusters", "meanwhile")
+        server.full.clear()
+        up(objects, "meanwhile")
+        up(objects, "before")
+        assert len(objects.list("rayclusters")) == 2
+        assert len(objects.list("pods")) == 4
+        assert operator.process.running
+        assert "Traceback" not in operator.log
 
 
 def _accepts_anything(objects: Objects) -> bool:
