@@ -16,7 +16,7 @@ from matrix_slurm_bridge.node.ports import claim_block
 from matrix_slurm_bridge.node.record import HeadRecord
 from matrix_slurm_bridge.node.seat import read_record
 from matrix_slurm_bridge.node.session import LOOK_SECONDS, Session
-from matrix_slurm_bridge.node.status import NodePhase
+from matrix_slurm_bridge.node.status import NodePhase, read_status
 
 DRAIN_SECONDS = 120.0
 """The longest that a draining worker waits for its replicas to finish."""
@@ -61,7 +61,11 @@ class WorkerProgram:
             self._check_drain()
 
     def _record(self) -> HeadRecord | None:
-        """Of the head of this attempt. Raises Superseded if the cluster is made anew."""
+        """Of the head of this attempt. Raises Superseded if the cluster is made anew, or this very job runs again elsewhere: a machine
+        whose slurmd has died goes on with what it runs."""
+        word = read_status(self._session.plan.directory.status_file(self._session.plan.tag))
+        if word is not None and word.restart > self._session.plan.restart:
+            raise Superseded(f"Slurm runs this job again, on {word.host}")
         record = read_record(self._session.plan.directory.path)
         if record is None or record.attempt < self._session.plan.tag.attempt:
             return None
