@@ -6,6 +6,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform
 COMPILE_CPU := $(COMPILE) --override requirements/overrides.txt requirements/cpu.in
 INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --no-deps
 MATRIX := $(BIN)/matrix
+TESTS := $(BIN)/pytest -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test check lint unit e2e bench generate lock clean setup
@@ -19,7 +20,7 @@ quickstart: .venv/.cpu  ## set up, start a cluster with a real model on this mac
 	@echo "It goes on running. To look: $(MATRIX) get matrix. To end it: $(MATRIX) down examples/quickstart.yaml"
 
 test: lint  ## set up and run every check and test
-	$(BIN)/pytest tests
+	$(TESTS) tests
 
 check: lint unit  ## the fast part
 
@@ -34,10 +35,10 @@ lint: .venv/.dev
 	$(BIN)/python charts/values_table.py --check
 
 unit: .venv/.dev  ## the tests without Ray
-	$(BIN)/pytest -q tests/unit
+	$(TESTS) -q tests/unit
 
 e2e: .venv/.dev  ## the tests with real processes
-	$(BIN)/pytest tests/e2e
+	$(TESTS) tests/e2e
 
 bench: .venv/.dev  ## the short benches; tables on the terminal, JSON in bench/results
 	$(BIN)/python -m bench
