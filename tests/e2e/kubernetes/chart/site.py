@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,11 @@ class Site:
 
     def kubectl(self, *arguments: str, stdin: str | None = None, namespace: str = "") -> str:
         """What it printed, in the team's namespace if no other is named. Raises LabError."""
-        environment = {**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig)}
-        argv = ["kubectl", "--namespace", namespace or self.team, *arguments]
+        return self._run(["kubectl", "--namespace", namespace or self.team, *arguments], stdin)
+
+    def _run(self, argv: Sequence[str], stdin: str | None = None) -> str:
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # where its plugin is
+        environment = {**os.environ, "PATH": path, "KUBECONFIG": str(self.cluster.kubeconfig)}
         done = subprocess.run(argv, env=environment, input=stdin, text=True, capture_output=True, timeout=2 * SECONDS, check=False)
         if done.returncode:
             raise LabError(f"`{' '.join(argv)}` failed: {done.stderr.strip()}\n{done.stdout.strip()}")
@@ -62,10 +66,10 @@ class Site:
         return found
 
     def apply_example(self) -> None:
-        """With a head that fits beside the operators on a machine with two CPUs."""
+        """With a head that fits beside the operators on a machine with two CPUs; to Ray it still has two."""
         text = EXAMPLE.read_text()
         assert "{cpu: 2, memory: 4Gi}" in text
-        self.kubectl("apply", "--filename", "-", stdin=text.replace("{cpu: 2, memory: 4Gi}", "{cpu: 1, memory: 3Gi}"))
+        self.kubectl("apply", "--filename", "-", stdin=text.replace("{cpu: 2, memory: 4Gi}", "{cpu: 1500m, memory: 3Gi}"))
 
     def ready(self) -> None:
         """Returns when cluster and model are."""
@@ -75,7 +79,7 @@ class Site:
         """What the model says, asked as kubectl's plugin asks."""
         for _ in range(5):  # the example lets one request of a hundred fail
             try:
-                return self.kubectl("matrix", "chat", MODEL, "Hello", "--max-tokens", "8", "-n", self.team)
+                return self._run(["kubectl", "matrix", "chat", MODEL, "Hello", "--max-tokens", "8", "-n", self.team])
             except LabError as error:
                 told = error
         raise told
