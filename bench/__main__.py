@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHES = ("light_commands", "controller", "startup", "endpoint", "sdk", "gateway", "kubernetes_operator", "slurm_poll")
+BENCHES = ("light_commands", "controller", "startup", "endpoint", "sdk", "gateway", "kubernetes_operator", "slurm_poll", "slurm_start")
 
 
 def main(names: list[str]) -> int:

@@ -16,7 +16,8 @@ from matrix_slurm_bridge.render.sizes import NodeSize
 from matrix_slurm_bridge.slurm.names import JobTag
 
 DRAIN_NOTICE_SECONDS = 300
-"""So long before its time limit a worker is told (SIGUSR1) to drain. Slurm may be a minute early or late (22.05, measured)."""
+"""So long before its time limit a worker is told (SIGUSR1) to drain; at most a quarter of that time, where it is known. Slurm may be a
+minute early or late (22.05, measured)."""
 _MEBIBYTE = 2**20
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.,+@:/-]*")
 _CONSTRAINT = re.compile(r"[A-Za-z0-9_.,:&|*()\[\]-]+")
@@ -47,7 +48,7 @@ def worker_directives(
         *([f"--constraint={constraint}"] if constraint else []),
         *_time(limit),
         "--requeue",
-        f"--signal=B:USR1@{DRAIN_NOTICE_SECONDS}",
+        f"--signal=B:USR1@{_notice(limit)}",
         *profile.extra,
     ]
 
@@ -128,6 +129,10 @@ def _output(tag: JobTag, directory: ClusterDirectory) -> str:
         message = f"the path {str(directory.path)!r} can't be given to sbatch"
         raise RenderRefusal(ClusterReason.INVALID_SPEC, f"{message}; name a sharedDirectory of letters, digits and -_./ in the site's file")
     return path
+
+
+def _notice(limit: timedelta | None) -> int:
+    return min(DRAIN_NOTICE_SECONDS, int(limit.total_seconds() // 4)) if limit else DRAIN_NOTICE_SECONDS
 
 
 def _time(limit: timedelta | None) -> list[str]:

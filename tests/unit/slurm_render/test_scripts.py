@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,12 @@ def test_sizes_are_rounded_up() -> None:
     found = directives(worker({"name": "cpu", "resources": {"cpu": "1500m", "memory": "1073741825"}}))
     assert (found["cpus-per-task"], found["mem"]) == ("2", "1025M")
     assert directives(SCRIPTS["worker-full"])["time"] == "1441"
+
+
+@pytest.mark.parametrize(("limit", "notice"), [(86_400, 300), (600, 150), (60, 15), (None, 300)])
+def test_a_short_job_is_told_late_to_drain(limit: int | None, notice: int) -> None:
+    found = worker({"name": "cpu", "slurm": {"timeLimitSeconds": limit} if limit else {}}, replace(FULL, time_limit=None))
+    assert directives(found)["signal"] == f"B:USR1@{notice}"
 
 
 def test_a_head_with_workers_takes_no_work_and_one_without_does_all() -> None:
