@@ -15,7 +15,7 @@ from matrix_slurm_bridge.node.plan import NodePlan
 from matrix_slurm_bridge.node.record import FILE, HeadPorts, HeadRecord
 from matrix_store.files import replace_file
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 30.0
 """For a shared directory that can't be read or written at the moment."""
 _PAUSE_SECONDS = 1.0
 

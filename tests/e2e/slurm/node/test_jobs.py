@@ -111,6 +111,30 @@ def test_a_program_that_is_killed_leaves_nothing_and_touches_nobody(cluster: Clu
     cluster.wait_alive("cpu-0", "head")
 
 
+def test_a_worker_whose_time_is_short_drains_and_ends(cluster: Cluster, slurm_lab: SlurmLab) -> None:
+    tag = cluster.worker_tag(0)
+    slurm_lab.run("scancel", "--signal=USR1", "--batch", (cluster.status(tag) or pytest.fail()).job_id, user="alice")
+    ended = cluster.wait_status(tag, lambda status: status.phase is NodePhase.ENDED, "ends")
+    assert ended.message == "drained: its time limit is near"
+    cluster.wait_alive("head")
+
+
+def test_a_worker_that_runs_on_without_its_slurmd_gives_way_to_the_next_run(cluster: Cluster, slurm_lab: SlurmLab) -> None:
+    first, second = slurm_lab.nodes
+    job = cluster.start_worker(second, 1, serial=2)
+    tag = cluster.worker_tag(1, 2)
+    cluster.wait_running(tag)
+    second.slurmd.kill()
+    until(lambda: slurm_lab.run("squeue", "-h", "-j", job, "-o", "%T").strip() == "PENDING", lambda: "Slurm gives the node up")
+    assert cluster.program(second, tag).is_running()
+    slurm_lab.run("scontrol", "update", f"jobid={job}", f"ReqNodeList={first.name}", "StartTime=now")
+    cluster.wait_status(tag, lambda status: status.restart == 1, "is run again")
+    until(lambda: f"Slurm runs this job again, on {first.name}" in cluster.log(tag), lambda: cluster.log(tag))
+    until(lambda: ":cpu:1:1:2:0:" not in " ".join(_marker(p) for p in cluster.processes(second)), lambda: "the former run is gone")
+    cluster.wait_alive("cpu-1", "head")
+    second.slurmd.start()
+
+
 def test_nothing_is_left_when_the_jobs_are_cancelled(cluster: Cluster, slurm_lab: SlurmLab) -> None:
     slurm_lab.cancel_all()
     for node in slurm_lab.nodes:
