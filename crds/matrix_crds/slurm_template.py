@@ -12,23 +12,22 @@ import json
 from typing import Any
 
 from matrix_crds import quantity
-from matrix_crds.cluster import MatrixClusterSpec, Resources, WorkerGroup
+from matrix_crds.cluster import MatrixClusterSpec, ModelCache, Resources, WorkerGroup
 
 
 def slurm_template_hash(spec: MatrixClusterSpec) -> str:
-    """16 hexadecimal digits. How many workers there are, where results and models go, and the policies do not matter."""
+    """16 hexadecimal digits. How many workers there are, where results go, and the policies do not matter; site and profile can't be
+    changed."""
     canonical = json.dumps(_template(spec), sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def _template(spec: MatrixClusterSpec) -> dict[str, Any]:
-    profile = spec.backend.slurm.profile if spec.backend and spec.backend.slurm else None
     return _given(
         ray=spec.ray.version,
-        profile=profile,
         head=_resources(spec.head.resources),
-        works=not spec.worker_groups,  # a head without workers does all the work
         groups={group.name: _group(group) for group in spec.worker_groups},
+        modelCache=_model_cache(spec.model_cache),
     )
 
 
@@ -45,6 +44,11 @@ def _resources(resources: Resources) -> dict[str, Any]:
     """By value: 4 and 4000m are the same."""
     cpu, memory = (str(quantity.parse(text).normalize()) for text in (resources.cpu, resources.memory))
     return _given(cpu=cpu, memory=memory, gpu=resources.gpu)
+
+
+def _model_cache(cache: ModelCache | None) -> str | None:
+    """Only what is a directory here: a volume claim or emptyDir of the same manifest is for Kubernetes."""
+    return cache.host_path.path if cache and cache.host_path else None
 
 
 def _given(**fields: Any) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from matrix_crds.cluster import MatrixClusterSpec
+from matrix_crds.slurm_template import slurm_template_hash
 from matrix_operator.backends.port import BackendRefusal
 from matrix_operator.backends.slurm.checks import check
 from matrix_operator.backends.slurm.desired import absent, answers, present
 from matrix_operator.backends.slurm.layout import layout
-from matrix_operator.backends.slurm.template import template_hash
 from matrix_proto.bridge_pb2 import Address, ClusterDesired, ClusterReport
 from tests.fakes.sites import answer
 from tests.unit.slurm_backend.builders import UID, cluster
@@ -63,7 +63,7 @@ def test_what_it_can_do_or_does_not_need_is_let_through(fields: dict[str, Any]) 
     ],
 )
 def test_what_needs_no_new_jobs_has_the_same_hash(fields: dict[str, Any]) -> None:
-    assert template_hash(spec(**fields)) == template_hash(spec())
+    assert slurm_template_hash(spec(**fields)) == slurm_template_hash(spec())
 
 
 @pytest.mark.parametrize(
@@ -79,12 +79,12 @@ def test_what_needs_no_new_jobs_has_the_same_hash(fields: dict[str, Any]) -> Non
     ],
 )
 def test_what_needs_new_jobs_has_another_hash(fields: dict[str, Any]) -> None:
-    assert template_hash(spec(**fields)) != template_hash(spec())
+    assert slurm_template_hash(spec(**fields)) != slurm_template_hash(spec())
 
 
 def test_the_hash_stays_the_same_over_releases() -> None:
     """Another value for the same spec would ask for new jobs in every cluster."""
-    assert template_hash(spec(ray={"version": "2.60.0"})) == "c5a56f0f0a9bb5fe"
+    assert slurm_template_hash(spec(ray={"version": "2.60.0"})) == "c5a56f0f0a9bb5fe"
 
 
 def test_a_site_is_told_the_whole_spec_and_the_files() -> None:

@@ -13,7 +13,7 @@ BASE = spec(workerGroups=[GPU_GROUP])
 
 
 def test_it_stays_the_same_from_release_to_release() -> None:
-    assert slurm_template_hash(BASE) == "c1abddd80d7a5c15"
+    assert slurm_template_hash(BASE) == "7842ee6980410e95"
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_it_stays_the_same_from_release_to_release() -> None:
         {"workerGroups": [GPU_GROUP | {"accelerator": "A100"}]},
         {"workerGroups": [GPU_GROUP | {"slurm": {"partition": "other"}}]},
         {"workerGroups": [GPU_GROUP | {"rayResources": {}}]},
-        {"backend": {"slurm": {"site": "fair", "profile": "cpu"}}},
+        {"modelCache": {"hostPath": {"path": "/data"}}},
     ],
 )
 def test_what_needs_new_jobs_changes_it(fields: dict[str, Any]) -> None:
@@ -39,7 +39,7 @@ def test_what_needs_new_jobs_changes_it(fields: dict[str, Any]) -> None:
         {"workerGroups": [GPU_GROUP | {"resources": {"cpu": "15.5", "memory": "120Gi", "gpu": 2}}]},
         {"deletionPolicy": "Orphan"},
         {"upgradePolicy": {"type": "Recreate"}},
-        {"modelCache": {"hostPath": {"path": "/data"}}},
+        {"modelCache": {"emptyDir": {}}},
         {"workerGroups": [GPU_GROUP | {"kubernetes": {"template": {"spec": {}}}}]},
     ],
 )

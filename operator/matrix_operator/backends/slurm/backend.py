@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from matrix_crds.cluster import Allocation, MatrixCluster
 from matrix_crds.reasons import ClusterReason
+from matrix_crds.slurm_template import slurm_template_hash
 from matrix_operator.backends.port import BackendRefusal, Observation, RayAddress, Removal, RemovalState, RuntimeLayout
 from matrix_operator.backends.slurm import desired as wishes
 from matrix_operator.backends.slurm.checks import check
@@ -16,7 +17,7 @@ from matrix_operator.backends.slurm.observe import look, refusal
 from matrix_operator.backends.slurm.removal import removal
 from matrix_operator.backends.slurm.secrets import ClusterSecrets
 from matrix_operator.backends.slurm.sites import SiteRefusal, SiteReport, Sites, SiteSilence
-from matrix_operator.backends.slurm.template import slurm_of, template_hash
+from matrix_operator.backends.slurm.template import slurm_of
 from matrix_operator.errors import ForeignFault
 from matrix_operator.looks import Look, Unknown
 from matrix_proto.bridge_pb2 import ClusterDesired, TunnelTarget
@@ -59,7 +60,7 @@ class SlurmBackend:
         return f"mx-{cluster.metadata.uid[:8]}"
 
     def template_hash(self, cluster: MatrixCluster) -> str:
-        return template_hash(cluster.spec)
+        return slurm_template_hash(cluster.spec)
 
     async def address(self, cluster: MatrixCluster) -> RayAddress | None:
         try:
