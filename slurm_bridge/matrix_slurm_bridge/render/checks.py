@@ -9,7 +9,8 @@ from matrix_slurm_bridge.slurm.names import HEAD
 
 
 def check_supported(spec: MatrixClusterSpec) -> None:
-    """Raises RenderRefusal. Sections for other backends (a group's `kubernetes`) don't matter."""
+    """Raises RenderRefusal. Sections for other backends (a group's `kubernetes`) don't matter, nor does a modelCache that
+    is a volume: there the site's own directory is used."""
     for group in spec.worker_groups:
         if group.name == HEAD:
             raise _invalid(f"no worker group may be called `{HEAD}`: the head's job has that name", "rename it")
@@ -21,10 +22,6 @@ def check_supported(spec: MatrixClusterSpec) -> None:
         raise _not_supported("a cluster on Slurm can't be suspended", "delete it and make it anew later")
     if spec.storage and spec.storage.persistent_volume_claim:
         raise _not_supported("storage.persistentVolumeClaim works on Kubernetes only", 'write `uri: "file:///directory"` instead')
-    if spec.model_cache and not spec.model_cache.host_path:
-        raise _not_supported(
-            "modelCache.persistentVolumeClaim and emptyDir work on Kubernetes only", "write `hostPath: {path: /directory}` instead"
-        )
 
 
 def _invalid(fact: str, advice: str) -> RenderRefusal:

@@ -128,13 +128,15 @@ def test_bounds_of_the_profile_are_kept() -> None:
     [
         ({"workerGroups": [{"name": "head"}]}, "rename it"),
         ({"storage": {"persistentVolumeClaim": {"claimName": "x"}}}, "file:///"),
-        ({"modelCache": {"persistentVolumeClaim": {"claimName": "x"}}}, "hostPath"),
-        ({"modelCache": {"emptyDir": {}}}, "hostPath"),
     ],
 )
 def test_what_slurm_can_not_do_is_refused_for_every_job(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(RenderRefusal, match=words):
         render_head(tag(), spec(**fields), PLAIN, DIRECTORY)
+
+
+def test_a_volume_for_models_is_for_kubernetes_alone() -> None:
+    assert render_head(tag(), spec(modelCache={"emptyDir": {}}), PLAIN, DIRECTORY).script == SCRIPTS["head-plain"]
 
 
 @pytest.mark.parametrize("path", ["/shared/my dir/c", "/shared/%u/c", "relative/c", "/shared/a;b/c", "/shared/a\nb"])
