@@ -148,6 +148,6 @@ def test_an_operator_for_one_namespace_gets_by_with_its_roles(site: Site) -> Non
             own.kubectl("apply", "--filename", "-", stdin=suspended, namespace=namespace)
         own.kubectl("wait", f"mxc/{CLUSTER}", "--for=jsonpath={.status.conditions[0].reason}=Suspended", f"--timeout={SECONDS:g}s")
         assert own.kubectl("get", f"mxc/{CLUSTER}", "--output", "jsonpath={.status}", namespace=elsewhere) == ""
-        assert not own.objects("clusterroles", "--selector", "app.kubernetes.io/instance=matrix")
+        assert not own.objects("clusterrolebindings", "--selector", "app.kubernetes.io/instance=matrix")
         own.kubectl("delete", f"mxc/{CLUSTER}", "--timeout=120s")
         own.release.run("uninstall", "--wait", "--timeout=6m")

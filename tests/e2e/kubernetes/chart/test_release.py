@@ -113,7 +113,7 @@ def test_for_some_namespaces_there_are_roles_in_them_alone(site: Site, tmp_path:
     with site.cluster.namespace() as second, site.cluster.namespace() as other:
         watched = {f"watchNamespaces[{index}]": name for index, name in enumerate((site.team, second))}
         site.release.run("install", str(CHART), "--take-ownership", *site.values(**watched))
-        assert not site.objects("clusterroles,clusterrolebindings", "--selector", "app.kubernetes.io/instance=matrix")
+        assert not site.objects("clusterrolebindings", "--selector", "app.kubernetes.io/instance=matrix")
         may_begin(site, tmp_path, site.team, second)
         with pytest.raises(NotReady, match="may not"):
             may_begin(site, tmp_path, other)
@@ -164,6 +164,5 @@ def test_the_kustomize_base_is_taken(bare: Cluster) -> None:
         site.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(rendered.KUSTOMIZE))
         assert operator(site)["metadata"]["name"] == OPERATOR
     finally:
-        site.kubectl("delete", "namespace", rendered.NAMESPACE, "--wait=false", "--ignore-not-found")
-        site.kubectl("delete", "clusterroles,clusterrolebindings", OPERATOR, "--ignore-not-found", namespace="default")
+        site.kubectl("delete", "-k", str(rendered.KUSTOMIZE), "--ignore-not-found", "--wait=false")
     wait_for(lambda: not bare.api.exists(f"/api/v1/namespaces/{rendered.NAMESPACE}"), "the namespace is gone", 120)
