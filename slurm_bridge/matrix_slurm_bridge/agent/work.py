@@ -11,7 +11,7 @@ from matrix_crds.cluster import MatrixClusterSpec
 from matrix_crds.reasons import ClusterReason
 from matrix_proto.bridge_pb2 import ClusterDesired, ClusterReport
 from matrix_slurm_bridge.agent import files
-from matrix_slurm_bridge.agent.decide import Cancel, Hold, Remove, Step, Submit, View, wanted_slots
+from matrix_slurm_bridge.agent.decide import Cancel, Hold, Remove, Step, Submit, View
 from matrix_slurm_bridge.agent.errors import Unusable
 from matrix_slurm_bridge.agent.journal import Journal
 from matrix_slurm_bridge.agent.ledger import absorb, superfluous, unsure
@@ -181,15 +181,11 @@ class Work:
         )
 
     def _refused(self) -> Hold | None:
-        """What Slurm said no to last, while nothing has come of it."""
-        if self.cluster.phase is Phase.DELETE or not self.cluster.template:
+        """What Slurm said no to, of the head. A worker that it does not take is told as that worker's: the others, and models, go on."""
+        history = self.view(0, "").history(HEAD, 0)
+        if self.cluster.phase is Phase.DELETE or not history or not history[-1].refused:
             return None
-        view = self.view(0, "")
-        for role, index in wanted_slots(self.cluster):
-            history = view.history(role, index)
-            if history and history[-1].refused:
-                return Hold(ClusterReason.INVALID_SPEC, f"Slurm refuses the job of {history[-1].tag.node_name}: {history[-1].ending}")
-        return None
+        return Hold(ClusterReason.INVALID_SPEC, f"Slurm refuses the head's job: {history[-1].ending}")
 
     def _model_cache(self, settings: AgentSettings) -> str:
         if not self.cluster.template:
@@ -204,6 +200,9 @@ class Work:
         self._fault, self._hold = "", next((step for step in steps if isinstance(step, Hold)), None)
         done = False
         try:
+            for step in steps:
+                if isinstance(step, Submit):  # a spec that can't be carried out is refused before any of it is
+                    self._render(step.tag)
             for step in steps:
                 if not self._may_act():
                     self._fault = "this agent can't prove that it still holds the site's lock"

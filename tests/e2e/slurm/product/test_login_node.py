@@ -36,13 +36,13 @@ def _answer(alice: Login, model: str) -> str:
     return told
 
 
-def test_what_waits_says_for_what_and_what_can_not_be_is_refused(alice: Login) -> None:
-    text = manifest("big", w=1).replace('"cpu": 1', '"cpu": 64')
+def test_a_head_that_no_node_can_hold_ends_the_waiting_with_slurms_reason(alice: Login) -> None:
+    text = manifest("big").replace('"cpu": 2', '"cpu": 64')
     (alice.shared / "big.yaml").write_text(text)
     told = alice.matrix("up", str(alice.shared / "big.yaml"), "--backend", "slurm", "--timeout", "300", seconds=400, status=None)
-    assert "Slurm refuses the job of w-0" in told
+    assert "InsufficientResources" in told and "the partition never has what it asks for" in told and "still not Ready" not in told
     alice.matrix("down", str(alice.shared / "big.yaml"), seconds=400)
-    assert alice.queue() == []
+    assert [job for job in alice.queue() if job.state in ("R", "PD")] == []
 
 
 def test_a_profile_that_is_not_there_and_two_backends_are_told_at_once(alice: Login) -> None:
