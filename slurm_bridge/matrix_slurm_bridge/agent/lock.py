@@ -2,7 +2,11 @@
 
 On this host the holder is judged by its process. On another one it is alive while its beat moves, and given up when that has stood still
 for STALE_SECONDS of our own clock. Nothing here needs the file system's locks, which network file systems have or have not: link(2) makes
-the file in one step on all of them, and rename(2) takes it away for one alone.
+a file in one step on all of them, for one alone.
+
+A lock that is taken over is not removed first, or two might do so, the second one with the lock that the first has just made. Whoever takes
+over makes a claim, a file named by the holder's token, and there can be one only. The holder is the last of the chain: the claim on the
+lock's token, the claim on that one's, and so on.
 """
 
 from __future__ import annotations
@@ -76,10 +80,10 @@ class AgentLock:
                 first, since = holder, self._now()
             if holder.liveness is Liveness.ALIVE or holder.beat != first.beat:
                 raise LockedElsewhere(f"an agent works on {self._directory.parent} already ({holder}): use that one, or end it there")
-            if holder.liveness is Liveness.GONE or self._now() - since >= STALE_SECONDS:
-                self._put_aside(holder)
-            else:
+            if holder.liveness is not Liveness.GONE and self._now() - since < STALE_SECONDS:
                 self._sleep(_LOOK_SECONDS)
+            elif self._take_over(holder):
+                return
 
     def heartbeat(self) -> None:
         """Say that the holder lives; every HEARTBEAT_SECONDS. Raises LockLost when another one has taken over: stop at once."""
@@ -91,8 +95,7 @@ class AgentLock:
             raise _unusable(self._directory, error) from error
         if holder is None or holder.token != self._token:
             self._last_beat = None
-            with suppress(OSError):
-                (self._directory / f"beat-{self._token}").unlink()
+            self._remove(f"beat-{self._token}")
             raise LockLost(f"{self._directory.parent} was taken over by {holder or 'someone who has gone since'}: this agent must end")
         self._last_beat = began
 
@@ -101,16 +104,22 @@ class AgentLock:
         return self._last_beat is not None and self._now() - self._last_beat < SAFE_SECONDS
 
     def release(self) -> None:
-        """Give it back; harmless when it is not ours."""
-        self._last_beat = None
+        """Give it back; harmless when it is not ours. One that somebody may be taking over is left to be taken over."""
+        safe, self._last_beat = self.safe_to_act(), None
         holder = self.holder()
-        if holder is not None and holder.token == self._token:
-            self._put_aside(holder)
+        if safe and holder is not None and holder.token == self._token:
+            self._remove(_LOCK, f"beat-{self._token}")
 
     def holder(self) -> Holder | None:
         """Who has it now, whether alive or not; None if nobody."""
+        holder = self._read(_LOCK)
+        while holder is not None and (later := self._read(_claim(holder))) is not None:
+            holder = later
+        return holder
+
+    def _read(self, name: str) -> Holder | None:
         try:
-            found = json.loads((self._directory / _LOCK).read_text())
+            found = json.loads((self._directory / name).read_text())
             owner = Owner(**found["owner"])
             return Holder(owner, judge(owner, self._here), found["token"], self._read_beat(found["token"]))
         except FileNotFoundError:
@@ -118,43 +127,50 @@ class AgentLock:
         except OSError as error:
             raise _unusable(self._directory, error) from error
         except (ValueError, TypeError, KeyError) as error:
-            raise Unusable(f"{self._directory / _LOCK} is not a lock of an agent ({error}): see what it is, and delete it") from error
+            raise Unusable(f"{self._directory / name} is not a lock of an agent ({error}): see what it is, and delete it") from error
 
     def _make(self) -> bool:
         """False when there is one already."""
+        return self._link(_LOCK)
+
+    def _take_over(self, holder: Holder) -> bool:
+        """In the place of that holder and of no other; of several that try, one does. What there was before is tidied away."""
+        claim = _claim(holder)
+        if not self._link(claim):
+            return False
+        last = self.holder()
+        if last is None or last.token != self._token:  # the chain went another way before the claim was made
+            self._remove(claim)
+            return False
+        try:
+            (self._directory / claim).rename(self._directory / _LOCK)
+        except OSError as error:
+            raise _unusable(self._directory, error) from error
+        self._remove(f"beat-{holder.token}")
+        return True
+
+    def _link(self, name: str) -> bool:
+        """Make that file, which says who we are; False when there is one."""
         began = self._now()
-        draft = self._directory / f"{_LOCK}-{self._token}"
+        draft = self._directory / f"draft-{self._token}"
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._beat()
             draft.write_text(json.dumps({"token": self._token, "owner": asdict(self._here)}))
-            (self._directory / _LOCK).hardlink_to(draft)
+            (self._directory / name).hardlink_to(draft)
         except FileExistsError:
             return False
         except OSError as error:
             raise _unusable(self._directory, error) from error
         finally:
-            with suppress(OSError):
-                draft.unlink()
+            self._remove(draft.name)
         self._last_beat = began
         return True
 
-    def _put_aside(self, holder: Holder) -> None:
-        """Take away the lock of that holder and of no other: of several that try, one gets it."""
-        aside = self._directory / f"aside-{holder.token}-{self._token}"
-        try:
-            (self._directory / _LOCK).rename(aside)
-            if json.loads(aside.read_text())["token"] != holder.token:  # a new one has been made meanwhile: it goes back
-                (self._directory / _LOCK).hardlink_to(aside)
-            else:
-                (self._directory / f"beat-{holder.token}").unlink(missing_ok=True)
-        except (FileNotFoundError, FileExistsError):
-            return
-        except OSError as error:
-            raise _unusable(self._directory, error) from error
-        finally:
+    def _remove(self, *names: str) -> None:
+        for name in names:
             with suppress(OSError):
-                aside.unlink()
+                (self._directory / name).unlink()
 
     def _beat(self) -> None:
         self._beats += 1
@@ -165,6 +181,10 @@ class AgentLock:
             return (self._directory / f"beat-{token}").read_text()
         except FileNotFoundError:
             return ""
+
+
+def _claim(holder: Holder) -> str:
+    return f"claim-{holder.token}"
 
 
 def _unusable(directory: Path, error: OSError) -> Unusable:
