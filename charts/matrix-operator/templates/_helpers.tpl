@@ -50,7 +50,7 @@ app.kubernetes.io/part-of: matrix
 {{- define "matrix.config" -}}
 {{- $clusters := .Values.clusters }}
 {{- $config := dict "image" (include "matrix.nodeImage" .) "imagePullPolicy" ($clusters.image.pullPolicy | default .Values.image.pullPolicy) }}
-{{- range $name := list "rayImages" "imagePullSecrets" "gpuResource" "accelerators" }}
+{{- range $name := list "rayImages" "imagePullSecrets" "gpuResource" "accelerators" "modelCache" "storage" }}
 {{- with get $clusters $name }}{{ $_ := set $config $name . }}{{ end }}
 {{- end }}
 {{- $_ := set $config "runAsUser" (int $clusters.runAsUser) }}

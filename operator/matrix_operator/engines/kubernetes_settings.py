@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from matrix_crds.cluster import ModelCache, Storage
 from matrix_operator.backends.kuberay.settings import Accelerator, KubeRaySettings
 from matrix_operator.hub.configuration import HubSection
 
@@ -41,6 +42,8 @@ class SiteSettings(_Model):
     accelerators: dict[Text, AcceleratorSettings] | None = None
     run_as_user: Annotated[int, Field(ge=1)] | None = None
     drain_seconds: Annotated[int, Field(ge=0, le=86_400)] | None = None
+    model_cache: ModelCache | None = None
+    storage: Storage | None = None
 
     def over(self, other: SiteSettings) -> SiteSettings:
         """These, and those of `other` where nothing is decided here."""

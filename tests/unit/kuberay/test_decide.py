@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from matrix_crds.cluster import HostPath, ModelCache, Storage
 from matrix_crds.reasons import ClusterReason
 from matrix_operator.backends.kuberay.decide import Create, Replace, Step, Wait, decide
 from matrix_operator.backends.kuberay.names import Object
@@ -52,6 +53,25 @@ def test_a_template_that_the_allocation_has_is_written() -> None:
     changed = step({"head": {"resources": {"cpu": 8}}}, Sight(live(cluster())))
     assert isinstance(changed, Replace)
     assert changed.ray_cluster["spec"]["headGroupSpec"]["rayStartParams"]["num-cpus"] == "8"
+
+
+def test_where_the_manifest_says_nothing_the_site_says_where_files_go() -> None:
+    """For what is made from now on; what runs keeps what it has."""
+    site = replace(SETTINGS, model_cache=ModelCache(host_path=HostPath(path="/data/models")), storage=Storage(uri="s3://bucket/lab"))
+    silent, own = cluster({"workerGroups": [{"name": "w"}]}), cluster({"modelCache": {"emptyDir": {"sizeLimit": "5Gi"}}})
+    made = decide(silent, allocation(silent), Sight(None), site)
+    assert isinstance(made, Create)
+    for group in (made.ray_cluster["spec"]["headGroupSpec"], *made.ray_cluster["spec"]["workerGroupSpecs"]):
+        assert models_volume(group)["hostPath"]["path"] == "/data/models"
+    told = decide(own, allocation(own), Sight(None), site)
+    assert isinstance(told, Create)
+    assert models_volume(told.ray_cluster["spec"]["headGroupSpec"])["emptyDir"] == {"sizeLimit": "5Gi"}
+    assert decide(silent, allocation(silent), Sight(live(silent)), site) is None
+
+
+def models_volume(group: Object) -> Object:
+    [volume] = [one for one in group["template"]["spec"]["volumes"] if one["name"] == "matrix-models"]
+    return volume
 
 
 def foreign(labels: dict[str, str]) -> Object:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from matrix_crds.cluster import ModelCache, PersistentVolumeClaim, Storage
 from matrix_operator.backends.kuberay.settings import Accelerator, KubeRaySettings
 from matrix_operator.engines.kubernetes_settings import SettingsError, SiteSettings, read
 
@@ -24,6 +25,8 @@ accelerators:
     resource: amd.com/gpu
 runAsUser: 2000
 drainSeconds: 30
+modelCache: {persistentVolumeClaim: {claimName: models, path: hub}}
+storage: {uri: "s3://bucket/lab"}
 """
 
 
@@ -49,6 +52,8 @@ def test_a_whole_file(tmp_path: Path) -> None:
         },
         run_as_user=2000,
         drain_seconds=30,
+        model_cache=ModelCache(persistent_volume_claim=PersistentVolumeClaim(claim_name="models", path="hub")),
+        storage=Storage(uri="s3://bucket/lab"),
     )
 
 
@@ -70,6 +75,8 @@ def test_without_an_image_nothing_can_be_made(tmp_path: Path, text: str) -> None
     ("text", "words"),
     [
         ("images: x", "images: there is no such setting; there are image, rayImages, imagePullPolicy"),
+        ("storage: {}", "storage: exactly one of uri, persistentVolumeClaim must be given"),
+        ("modelCache: {hostPath: {path: data}}", "modelCache.hostPath.path: "),
         ("rayImages: {newest: x}", "rayImages.newest.[key]: string should match pattern"),
         ("run_as_user: 5", "run_as_user: there is no such setting"),
         ("runAsUser: 0", "runAsUser: input should be greater than or equal to 1"),

@@ -88,6 +88,7 @@ def _create(cluster: MatrixCluster, allocation: Allocation, sight: Sight, settin
 
 
 def _rendered(cluster: MatrixCluster, allocation: Allocation, settings: KubeRaySettings) -> Object:
+    cluster = settings.over(cluster)
     check_new(cluster.spec, settings)
     try:
         return ray_cluster(cluster, settings, allocation)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from matrix_crds.cluster import MatrixCluster, ModelCache, Storage
+
 
 @dataclass(frozen=True)
 class Accelerator:
@@ -36,3 +38,13 @@ class KubeRaySettings:
     drain_seconds: int = 300
     """How long a worker that is deleted may go on at most: what is more than a model's drainSeconds + 15 is for its replicas to start
     elsewhere before those on the worker take no more requests."""
+    model_cache: ModelCache | None = None
+    """Where clusters keep model files whose manifest does not say it; a claim is one of the cluster's namespace."""
+    storage: Storage | None = None
+    """Where the results of clusters go whose manifest does not say it."""
+
+    def over(self, cluster: MatrixCluster) -> MatrixCluster:
+        """With what the site decides where its manifest says nothing. For clusters that are made now: what runs stays as it is."""
+        spec = cluster.spec
+        volumes = {"model_cache": spec.model_cache or self.model_cache, "storage": spec.storage or self.storage}
+        return cluster.model_copy(update={"spec": spec.model_copy(update=volumes)})
