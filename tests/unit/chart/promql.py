@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +14,6 @@ _MATCHER = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)")
 _GROUPING = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)")
 _NAME = re.compile(r"[A-Za-z_:][\w:]*(?!\w|\s*\()")
 _OPERATORS = frozenset({"and", "or", "unless", "bool", "offset"})
-PROMTOOL = shutil.which("promtool")
-"""Of Debian's package prometheus."""
 
 
 @dataclass(frozen=True)

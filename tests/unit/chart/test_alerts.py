@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import yaml
 from matrix_crds.cluster import ClusterCondition
 from matrix_crds.reasons import ClusterReason, DeploymentReason
 from tests.unit.chart.exported import exported, missing_labels
-from tests.unit.chart.promql import PROMTOOL, asked
+from tests.unit.chart.promql import asked
 
 CASES = Path(__file__).with_name("alerts.promtool.yaml")
 FILES = sorted((Path(__file__).parents[3] / "charts" / "matrix-operator" / "alerts").glob("*.yaml"))
@@ -56,10 +55,3 @@ def test_reasons_and_conditions_are_those_that_objects_have(rule: dict[str, Any]
 def test_every_alert_has_a_case_in_which_it_fires() -> None:
     text = CASES.read_text()
     assert {rule["alert"] for rule in RULES} == set(re.findall(r'ALERTS\{alertname="(\w+)", alertstate="firing",', text))
-
-
-@pytest.mark.skipif(PROMTOOL is None, reason="there is no promtool: apt-get install prometheus")
-@pytest.mark.parametrize("argv", [("check", "rules", *map(str, FILES)), ("test", "rules", str(CASES))], ids=" ".join)
-def test_prometheus_agrees(argv: tuple[str, ...]) -> None:
-    done = subprocess.run([str(PROMTOOL), *argv], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
