@@ -17,6 +17,7 @@ GROUPS = {
 """By folder, the nearest one first; any other file is a group of its own."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist's own, which reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         place = item.path.relative_to(ROOT)
