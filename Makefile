@@ -6,7 +6,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform
 COMPILE_CPU := $(COMPILE) --override requirements/overrides.txt requirements/cpu.in
 INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --no-deps
 MATRIX := $(BIN)/matrix
-TESTS := $(BIN)/pytest -n 2 --dist loadgroup
+TESTS := $(BIN)/pytest -n 2
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test check lint unit e2e bench generate lock clean setup
