@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab import build, helm
+from tests.lab.api import wait_for
 from tests.lab.control_plane import ControlPlane
 from tests.lab.errors import GoMissing, LabError, NodeMissing
 from tests.lab.kuberay.standin import InThread, StandIn, in_thread
@@ -24,6 +25,9 @@ four costs the API server 4 s of processor time and 100 MB."""
 OWN_KUBERAY_CRDS = [ROOT / "tests" / "lab" / "kuberay" / "rayclusters.yaml"]
 
 CLUSTERS = ("lab", "lab-node", "kind", "existing")
+
+MACHINES_SECONDS = 150.0
+"""After a test in which the API server was away for long the controllers take their time."""
 
 _numbers = itertools.count(1)
 
@@ -117,4 +121,11 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
 def kuberay(control_plane: ControlPlane) -> Iterator[InThread]:
     """The stand-in for KubeRay and for machines: RayClusters get ready at once, until the test sets something else."""
     with in_thread(StandIn(control_plane.kubeconfig)) as running:
+        wait_for(lambda: _take_pods(control_plane), "the stand-in's machines take pods", MACHINES_SECONDS)
         yield running
+
+
+def _take_pods(plane: ControlPlane) -> bool:
+    """The node controller has seen that they are ready."""
+    machines = plane.api.get("/api/v1/nodes")["items"]
+    return bool(machines) and not any(machine["spec"].get("taints") for machine in machines)

@@ -66,7 +66,7 @@ def replica_of(product: Product, name: str) -> psutil.Process:
 
 def vllm(name: str, source: str, *, length: int = 256, args: list[str] = SMALL_CACHE) -> dict[str, Any]:
     """A model on vLLM beside the quickstart's."""
-    engine = {"vllm": {"maxModelLength": length, "args": args}}
+    engine = {"vllm": {"dtype": "Float32", "maxModelLength": length, "args": args}}
     return dummy(name, "quickstart", model={"source": source}, engine=engine, resources={"cpu": 1, "memory": "2Gi"})
 
 

@@ -55,7 +55,7 @@ def head(cpu: int = 1, memory: str = "2Gi") -> dict[str, Any]:
         (
             {"head": head(), "backend": {"kubernetes": {}}},
             "InvalidSpec",
-            "the standalone engine runs backends local; set spec.backend to one of them, or leave it out",
+            "the standalone engine runs backends local, slurm; set spec.backend to one of them, or leave it out",
         ),
     ],
     ids=["cpus", "memory", "ray-version", "backend"],

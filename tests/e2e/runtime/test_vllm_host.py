@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -193,7 +194,7 @@ def failure(engine: dict[str, Any], model: Path, tmp_path: Path) -> StartFailed:
     spec = HostSpec(settings=settings, bind_host="127.0.0.1", announced_host="127.0.0.1", token_file=str(tmp_path / "token"))
 
     async def start() -> StartFailed:
-        host = await HostProcess.start(spec, environment(settings) | {"TMPDIR": str(tmp_path)})
+        host = await HostProcess.start(spec, environment(settings) | {"TMPDIR": directory})
         try:
             await host.checked()
             with pytest.raises(StartFailed) as caught:
@@ -204,7 +205,8 @@ def failure(engine: dict[str, Any], model: Path, tmp_path: Path) -> StartFailed:
         finally:
             await host.kill()
 
-    return asyncio.run(start())
+    with tempfile.TemporaryDirectory(prefix="mx-") as directory:  # vLLM's sockets are there: their paths have to be short
+        return asyncio.run(start())
 
 
 def test_an_option_that_vllm_does_not_have_is_told_before_vllm_is_imported(model: Path, tmp_path: Path) -> None:
