@@ -157,20 +157,25 @@ def _key(sources: Path, toolchain: str, flags: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Builds, and prints where the programs are. 1 when that failed."""
+def by_hand(module: str, arguments: Sequence[str], made: Callable[[Callable[[str], object]], Path]) -> int:
+    """`python -m MODULE`: builds, and prints where the programs are. 1 when that failed."""
     if arguments:
-        print("usage: python -m tests.lab.build", file=sys.stderr)
+        print(f"usage: python -m {module}", file=sys.stderr)
         return 2
     begun = time.monotonic()
     try:
-        directory = ensure(tell=lambda line: print(line, file=sys.stderr))
+        directory = made(lambda line: print(line, file=sys.stderr))
     except LabError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"done after {time.monotonic() - begun:.1f} s", file=sys.stderr)
     print(directory)
     return 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Of a control plane and a node."""
+    return by_hand("tests.lab.build", arguments, lambda tell: ensure(tell=tell))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,7 @@ import json
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -124,21 +123,5 @@ def _pinned(module: str) -> str:
     return found[1]
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Builds, and prints where the programs are. 1 when that failed."""
-    if arguments:
-        print("usage: python -m tests.lab.helm", file=sys.stderr)
-        return 2
-    begun = time.monotonic()
-    try:
-        directory = ensure(tell=lambda line: print(line, file=sys.stderr))
-    except LabError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"done after {time.monotonic() - begun:.1f} s", file=sys.stderr)
-    print(directory)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(build.by_hand("tests.lab.helm", sys.argv[1:], ensure))
