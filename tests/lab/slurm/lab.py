@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -126,6 +127,15 @@ class SlurmLab:
     def answers(self) -> bool:
         """Whether slurmctld does."""
         return self.controller.run(program("scontrol"), "ping").returncode == 0
+
+    def wait_saved(self) -> None:
+        """Until what slurmctld knows now would survive its SIGKILL. It writes its state seconds after a change, nodes after jobs."""
+        saved = self.directory / "state" / "node_state"
+        before = saved.stat().st_mtime_ns if saved.exists() else 0
+        self.controller.run(
+            program("scontrol"), "update", f"NodeName={self.nodes[0].name}", f"Comment={time.monotonic_ns()}"
+        ).check_returncode()
+        wait_for(lambda: saved.exists() and saved.stat().st_mtime_ns > before, "slurmctld's state is saved", _SECONDS)
 
     def restart_controller(self, between: Callable[[], object] = lambda: None) -> None:
         """SIGKILL, `between`, and a new one with what was saved; returns when it answers."""

@@ -116,6 +116,14 @@ class Place:
                     found.append(process)
         return found
 
+    def names(self) -> Sequence[str]:
+        """Of those processes; one that ends meanwhile has none."""
+        found = []
+        for process in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found.append(process.name())
+        return found
+
     @property
     def _marker(self) -> Path:
         return self._home / "started"

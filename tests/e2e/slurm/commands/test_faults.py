@@ -31,6 +31,7 @@ def every_call(someone: Someone, job: Any) -> list[Callable[[], Any]]:
 def test_without_a_controller_every_call_says_so_and_nothing_is_lost(alice: Someone) -> None:
     job = alice.running(SLEEP)
     lab = alice.lab
+    lab.wait_saved()
     lab.slurmctld.kill()
     for call in every_call(alice, job):
         before = time.monotonic()
@@ -65,8 +66,7 @@ def test_a_frozen_munge_has_a_deadline_and_leaves_no_process(alice: Someone) -> 
             with pytest.raises(SlurmUnreachable, match="within 5 s"):
                 call()
             assert time.monotonic() - before < 15
-        names = {process.name() for process in alice.lab.login.processes()}
-        assert not names & {"sbatch", "squeue", "scancel", "sinfo", "scontrol"}
+        assert not set(alice.lab.login.names()) & {"sbatch", "squeue", "scancel", "sinfo", "scontrol"}
     finally:
         alice.lab.munged.thaw()
     assert alice.job(job.tag).phase is JobPhase.RUNNING and hasty.jobs() == []

@@ -80,12 +80,12 @@ def test_a_node_that_fails_while_the_old_processes_run_on(alice: Someone) -> Non
         lost = alice.until(head.tag, is_over, 120)
         assert lost.state == "NODE_FAIL" and lost.phase is JobPhase.LOST and how_ended(lost).reason is ClusterReason.NODE_LOST
         assert alice.until(worker.tag, is_waiting, 120).restarts == 1
-        assert [process.name() for process in node.place.processes()].count("sleep") >= 2, "nobody has told them"
+        assert node.place.names().count("sleep") >= 2, "nobody has told them"
     finally:
         alice.lab.cancel_jobs()
         node.slurmd.start()
         alice.lab.wait_idle()
-    wait_for(lambda: "sleep" not in [process.name() for process in node.place.processes()], "the new slurmd ends what is left", 120)
+    wait_for(lambda: "sleep" not in node.place.names(), "the new slurmd ends what is left", 120)
 
 
 def test_out_of_memory(slurm_lab_with_cgroups: SlurmLab) -> None:

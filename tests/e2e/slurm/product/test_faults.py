@@ -78,6 +78,7 @@ def test_while_slurmctld_is_frozen_nothing_is_known_and_nothing_is_done(lab_clus
 def test_a_slurmctld_that_is_killed_costs_nothing(lab_cluster: Login) -> None:
     alice = lab_cluster
     before = alice.queue()
+    alice.lab.wait_saved()
     alice.lab.restart_controller(lambda: alice.wait(lambda: _unknown(alice), "Slurm is unknown"))
     alice.wait(lambda: alice.condition("lab", "BackendReachable").get("status") == "True", "Slurm is known again")
     alice.wait_ready("lab")
