@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -37,6 +37,8 @@ class Seat:
     plan: NodePlan
     own: HeadRecord
     sleep: Callable[[float], None] = time.sleep
+    _unread: bool = field(default=False, init=False)
+    """The last look found no record that can be read."""
 
     def take(self) -> None:
         """Raises Superseded, NodeFailure."""
@@ -44,9 +46,11 @@ class Seat:
         self._write_soon()
 
     def hold(self) -> None:
-        """Called every few seconds. Raises Superseded. A record that can't be read says nothing."""
+        """Called every few seconds. Raises Superseded. A record that can't be read says nothing; one that can't be read the next time
+        either is damaged or gone, and is written again: by a later head, too, which has the last word."""
         found = read_record(self.plan.directory.path)
-        if found is None:
+        first, self._unread = found is None and not self._unread, found is None
+        if first:
             return
         self._check(found)
         if found != self.own:

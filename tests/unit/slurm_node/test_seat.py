@@ -101,19 +101,36 @@ def test_of_three_that_write_in_any_order_the_latest_is_left(fresh: Path, order:
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"uid": "1111', "[]", '{"attempt": 1}'])
-def test_half_a_record_says_nothing(fresh: Path, text: str) -> None:
+def test_half_a_record_says_nothing_and_one_that_stays_so_is_written_again(fresh: Path, text: str) -> None:
     first = seat(plan(fresh))
     first.take()
     (fresh / FILE).write_text(text)
     first.hold()
     assert read_record(fresh) is None
+    first.hold()
+    assert read_record(fresh) == first.own
 
 
-def test_a_record_that_is_gone_says_nothing(fresh: Path) -> None:
+def test_a_record_that_is_gone_says_nothing_and_one_that_stays_away_is_written_again(fresh: Path) -> None:
     first = seat(plan(fresh))
     first.take()
     (fresh / FILE).unlink()
     first.hold()
+    assert not (fresh / FILE).exists()
+    first.hold()
+    assert read_record(fresh) == first.own
+
+
+def test_a_damaged_record_is_left_to_the_later_head(fresh: Path) -> None:
+    first, second = seat(plan(fresh)), seat(plan(fresh, serial=2), "n2")
+    second.take()
+    (fresh / FILE).write_text("{")
+    first.hold()
+    first.hold()
+    second.hold()
+    assert read_record(fresh) == second.own
+    with pytest.raises(Superseded):
+        first.hold()
 
 
 def test_another_clusters_directory_is_not_taken(tmp_path: Path) -> None:
