@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 UNIT = "matrix-bridge.service"
+_KEPT = ("PATH", "LD_LIBRARY_PATH", "SLURM_CONF")
 
 _TEXT = """\
 [Unit]
@@ -16,6 +17,8 @@ Wants=network-online.target
 After=network-online.target
 
 [Service]
+# Slurm's commands are found as in the shell that wrote this: systemd reads no profile.
+{environment}
 ExecStart={command}
 Restart=always
 RestartSec=10
@@ -32,13 +35,14 @@ def unit_path(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "systemd" / "user" / UNIT
 
 
-def unit_text(options: Sequence[str]) -> str:
+def unit_text(options: Sequence[str], environ: Mapping[str, str] = os.environ) -> str:
     """`options` of `matrix bridge run`. The program is the one that writes this."""
     words = [str(Path(sys.executable).with_name("python")), "-m", "matrix_cli", "bridge", "run", *options]
-    return _TEXT.format(command=" ".join(map(_quoted, words)))
+    settings = [f"Environment={_quoted(f'{name}={environ[name]}')}" for name in _KEPT if name in environ]
+    return _TEXT.format(command=" ".join(_quoted(word.replace("$", "$$")) for word in words), environment="\n".join(settings))
 
 
 def _quoted(word: str) -> str:
-    """As systemd reads a command line: `%` begins a specifier and `$` a variable."""
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
-    return f'"{escaped}"' if escaped != word or " " in word else word
+    """As systemd reads it: `%` begins a specifier. (In a command line `$` begins a variable, too.)"""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{escaped}"' if escaped != word or set(word) & set(" $") else word

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from matrix_cli.bridge.runtime import checkout_of, release
-from matrix_cli.bridge.service import unit_path, unit_text
+from matrix_cli.bridge.service import UNIT, unit_path, unit_text
 from matrix_cli.commands.bridge import _options
 from matrix_client.errors import UsageError
 
@@ -19,6 +22,21 @@ def test_the_unit_runs_this_program_with_words_that_systemd_reads_as_they_are() 
     command = next(line for line in text.splitlines() if line.startswith("ExecStart="))
     assert command.endswith('-m matrix_cli bridge run --hub h:1 --token-file "/home/a b/100%%/$$x"')
     assert "KillMode=process" in text
+
+
+def test_the_unit_finds_slurms_commands_as_the_shell_that_wrote_it() -> None:
+    text = unit_text([], {"PATH": "/opt/slurm/bin:/usr/bin", "SLURM_CONF": "/etc/a b/slurm.conf", "SBATCH_PARTITION": "gpu"})
+    given = [line for line in text.splitlines() if line.startswith("Environment=")]
+    assert given == ["Environment=PATH=/opt/slurm/bin:/usr/bin", 'Environment="SLURM_CONF=/etc/a b/slurm.conf"']
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine")
+def test_systemd_itself_has_nothing_to_say_against_the_unit(tmp_path: Path) -> None:
+    unit = tmp_path / UNIT
+    unit.write_text(unit_text(["--hub", "h:1", "--token-file", "/home/a b/100%/$x"], {"PATH": "/a%b/$c:/usr/bin"}))
+    environ = {"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(tmp_path), "HOME": str(tmp_path)}
+    done = subprocess.run(["systemd-analyze", "verify", "--user", unit], capture_output=True, text=True, timeout=60, env=environ)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_unit_is_where_systemd_looks(tmp_path: Path) -> None:
