@@ -244,6 +244,8 @@ def _ended(seen: Seen, last: Entry, history: Sequence[Entry]) -> str:
     """How its last job ended, why in its own program's words, and what comes next."""
     due = due_at(history)
     again = f"it is tried again at {due:%H:%M:%S} UTC" if due and due > seen.view.now else "another one is submitted"
+    if seen.fault and not last.refused:
+        again = f"no other one could be submitted: {seen.fault}"
     if last.refused:
         return f"{last.ending}; {again}"
     word = seen.statuses.get(last.tag)

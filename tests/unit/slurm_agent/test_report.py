@@ -73,6 +73,13 @@ def test_a_head_that_ended_is_recovering_with_its_own_last_words() -> None:
     assert told.reason == "PortTaken" and told.message.startswith("3 jobs in a row ended soon after their start; job 101 has ended")
 
 
+def test_what_keeps_the_next_job_from_being_submitted_is_told_with_the_end_of_the_last_one() -> None:
+    over = (entry(tag(), ended_at=EARLIER, ran_seconds=900.0, ending="somebody cancelled it"),)
+    told = report(seen(view(entries=over), fault="/shared/x: No space left on device")).head.message
+    assert told == "job 101 has ended: somebody cancelled it; no other one could be submitted: /shared/x: No space left on device"
+    assert report(seen(view(entries=over))).head.message.endswith("; another one is submitted")
+
+
 def test_what_was_refused_and_left_nothing_is_absent() -> None:
     hold = Hold(ClusterReason.INVALID_SPEC, "no profile huge")
     told = report(seen(view(), hold=hold))
