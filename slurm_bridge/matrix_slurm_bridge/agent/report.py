@@ -23,6 +23,8 @@ from matrix_slurm_bridge.slurm.port import Job, JobPhase
 
 TELL_REASON_AFTER = 3
 """So many quick ends in a row are reported as a failure, and tried again all the same."""
+_STOPPED = frozenset({"SUSPENDED", "STOPPED"})
+"""States of a job that has its node and does not get on."""
 _PHASES = {Phase.PRESENT: ClusterDesired.PRESENT, Phase.DELETE: ClusterDesired.DELETE}
 _NODE_PHASES = {
     NodePhase.STARTING: Node.STARTING,
@@ -201,6 +203,10 @@ def _node(seen: Seen, role: str, index: int) -> Node:
 def _running(node: Node, seen: Seen, job: Job) -> None:
     word = seen.word(job)
     node.since.CopyFrom(stamp((word and word.since) or job.started_at or job.submitted_at))
+    if job.state in _STOPPED:
+        why = "somebody has suspended it, or a job of higher priority runs in its place"
+        node.phase, node.message = Node.RECOVERING, f"job {job.id} stands still on {job.host}: {why} (Slurm: {job.state})"
+        return
     if word is None:
         node.phase, node.message = Node.STARTING, f"job {job.id} runs on {job.host}; its program has not said anything yet"
         return

@@ -62,6 +62,11 @@ def test_a_waiting_job_says_for_what_and_whose_it_is_to_solve() -> None:
     assert held.head.reason == ClusterReason.UNSCHEDULABLE and "scontrol release" in held.head.message
 
 
+def test_a_suspended_job_keeps_its_node_and_is_told_whatever_its_program_said_last() -> None:
+    told = report(seen(view(job(tag(), state="SUSPENDED")), record=RECORD, statuses={tag(): RUNS})).head
+    assert told.phase == Node.RECOVERING and "stands still" in told.message and "(Slurm: SUSPENDED)" in told.message
+
+
 def test_a_head_that_ended_is_recovering_with_its_own_last_words() -> None:
     over = (entry(tag(), ended_at=NOW, ran_seconds=1.0, ending="its script ended with status 1"),)
     words = {tag(): NodeStatus(phase=NodePhase.FAILED, reason="PortTaken", message="no port is free")}
