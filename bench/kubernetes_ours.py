@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import bench.image_modules  # noqa: F401  # first
 from matrix_operator.backends.kuberay.backend import KubeRayBackend
 from matrix_operator.backends.kuberay.settings import KubeRaySettings
 from matrix_operator.engines.health_server import Address
