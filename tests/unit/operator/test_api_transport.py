@@ -136,6 +136,24 @@ def test_a_token_file_is_read_again_when_the_old_token_is_refused(make: Make, tm
 
 
 @BOTH
+def test_a_certificate_alone_needs_no_header(make: Make) -> None:
+    class CertificateOnly(httpx2.Auth):
+        """As a plugin's that printed no token."""
+
+    seen = []
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append("Authorization" in request.headers)
+        return web.json_response({})
+
+    async def body(api: Api) -> None:
+        assert await api.get(PATH) == {}
+
+    run(make, answer, body, CertificateOnly())
+    assert seen == [False]
+
+
+@BOTH
 def test_credentials_that_can_t_be_read_are_told(make: Make, tmp_path: Path) -> None:
     async def answer(request: web.Request) -> web.Response:
         raise AssertionError("nothing is asked without credentials")
