@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from matrix_crds.keys import ObjectKey
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 Raw = dict[str, Any]
 """An object in its wire form (camelCase, JSON types)."""
-
-TYPED = 512
-"""How many objects are kept in their typed form besides, which has several times the bytes of the wire form and takes 0.1 ms to make."""
 
 
 @dataclass(frozen=True)
@@ -57,20 +54,12 @@ class StoredObject:
     def deleting(self) -> bool:
         return self.raw["metadata"].get("deletionTimestamp") is not None
 
-    def __hash__(self) -> int:
-        return hash((self.uid, self.resource_version))
-
-    @property
+    @cached_property
     def resource(self) -> Resource:
         """The typed object. Raises matrix_crds.errors.ManifestError."""
-        return _typed(self)
+        from matrix_crds.registry import parse
 
-
-@lru_cache(maxsize=TYPED)
-def _typed(stored: StoredObject) -> Resource:
-    from matrix_crds.registry import parse
-
-    return parse(stored.raw)
+        return parse(self.raw)
 
 
 class ApplyResult(StrEnum):
