@@ -171,7 +171,7 @@ def _workers(view: ClusterView) -> Workers:
 def _workers_ready(view: ClusterView) -> Verdict:
     verdict = ClusterCondition.WORKERS_READY
     counts = _workers(view)
-    if counts.desired == counts.ready:
+    if counts.ready >= counts.desired:  # more of them while one leaves
         return Verdict(verdict, TRUE, ClusterReason.READY, f"{counts.display}" if counts.desired else "")
     if view.nodes is None:
         return Verdict(verdict, UNKNOWN, ClusterReason.HEAD_NOT_READY, "not known before the head answers")
