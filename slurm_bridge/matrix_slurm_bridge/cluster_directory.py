@@ -34,5 +34,10 @@ class ClusterDirectory:
         return self.nodes / f"{tag.node_name}-{tag.attempt}-{tag.serial}.json"
 
     def drain_file(self, tag: JobTag) -> Path:
-        """Made by the agent: that job's worker moves its work elsewhere, then ends by itself."""
+        """Made by the agent: that job's worker moves its work elsewhere, then ends by itself. It holds when that was asked for."""
         return self.nodes / f"{tag.node_name}-{tag.attempt}-{tag.serial}.drain"
+
+    def standby_file(self, tag: JobTag) -> Path:
+        """Made by the agent before it submits a head's job that is to succeed another one, and removed when that head may begin. Not the
+        other way round: network file systems remember for a while that a file was absent, but not that one which they open is there."""
+        return self.nodes / f"{tag.node_name}-{tag.attempt}-{tag.serial}.standby"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from matrix_slurm_bridge.agent.errors import Unusable
 from matrix_slurm_bridge.cluster_directory import ClusterDirectory
 from matrix_slurm_bridge.node.record import FILE, HeadRecord
+from matrix_slurm_bridge.slurm.names import JobTag
 from matrix_store.files import replace_file
 
 CLUSTERS = "clusters"
@@ -66,6 +68,50 @@ def read_record(directory: ClusterDirectory) -> HeadRecord | None:
         return None
     except OSError as error:
         raise unusable(directory.path, error) from error
+
+
+def ask_to_drain(directory: ClusterDirectory, tag: JobTag, now: datetime) -> None:
+    """Raises Unusable."""
+    try:
+        replace_file(directory.drain_file(tag), now.isoformat().encode())
+    except OSError as error:
+        raise unusable(directory.nodes, error) from error
+
+
+def asked_to_drain(directory: ClusterDirectory, tag: JobTag) -> datetime | None:
+    """When it was; None if it was not. Raises Unusable when that can't be known."""
+    path = directory.drain_file(tag)
+    try:
+        return datetime.fromisoformat(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    except OSError as error:
+        raise unusable(directory.nodes, error) from error
+
+
+def stand_by(directory: ClusterDirectory, tag: JobTag, waits: bool) -> None:
+    """Whether the head of that job waits for its predecessor to end. Raises Unusable."""
+    path = directory.standby_file(tag)
+    try:
+        if waits:
+            replace_file(path, b"")
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise unusable(directory.nodes, error) from error
+
+
+def stands_by(directory: ClusterDirectory, tag: JobTag) -> bool:
+    """Raises Unusable when that can't be known."""
+    try:
+        directory.standby_file(tag).read_bytes()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise unusable(directory.nodes, error) from error
+    return True
 
 
 def remove(directory: ClusterDirectory) -> None:

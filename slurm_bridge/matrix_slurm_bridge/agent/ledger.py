@@ -22,6 +22,7 @@ NEVER_ARRIVED = timedelta(seconds=30)
 """The same for one whose submission got no answer: it may still be on its way in."""
 KEPT = 12
 """More quick ends than these make no wait longer."""
+_NOT_REMEMBERED = "it is not in the queue any more, and Slurm does not remember how it ended"
 LIVING = frozenset({JobPhase.WAITING, JobPhase.RUNNING, JobPhase.ENDING})
 
 
@@ -32,6 +33,16 @@ def absorb(entries: Iterable[Entry], jobs: Sequence[Job], now: datetime) -> list
     for tag, job in seen.items():
         known.setdefault(tag, Entry(tag, job.submitted_at, job.id))
     return [_met(entry, seen[tag], now) if tag in seen else _missed(entry, now) for tag, entry in known.items()]
+
+
+def vanished(entry: Entry) -> bool:
+    """It has ended, and the queue did not say how."""
+    return not entry.open and entry.ending == _NOT_REMEMBERED
+
+
+def recalled(entry: Entry, job: Job) -> Entry:
+    """With its end as the site's accounting has it; unchanged where that has not heard of the end."""
+    return entry if job.phase in LIVING else replace(entry, ending=how_ended(job).message, ran_seconds=_ran(job))
 
 
 def unsure(entries: Iterable[Entry]) -> list[Entry]:
@@ -73,7 +84,7 @@ def _missed(entry: Entry, now: datetime) -> Entry:
     since = entry.missing_since or now
     if now - since < (FORGOTTEN if entry.job_id else NEVER_ARRIVED):
         return replace(entry, missing_since=since)
-    words = "it is not in the queue any more, and Slurm does not remember how it ended" if entry.job_id else "Slurm has not received it"
+    words = _NOT_REMEMBERED if entry.job_id else "Slurm has not received it"
     ran = (since - entry.intended_at).total_seconds() if entry.job_id else 0.0
     return replace(entry, missing_since=None, ended_at=now, ending=words, ran_seconds=max(0.0, ran))
 

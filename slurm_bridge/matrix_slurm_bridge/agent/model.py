@@ -47,7 +47,7 @@ class Entry:
     job_id: str = ""
     """Slurm's number, once sbatch has said it."""
     cancelled: bool = False
-    """We have asked Slurm to end it."""
+    """We have asked for its end."""
     ended_at: datetime | None = None
     """When we noticed that it had ended, or that Slurm does not know it."""
     ending: str = ""

@@ -30,6 +30,7 @@ _NODE_PHASES = {
     NodePhase.STARTING: Node.STARTING,
     NodePhase.RUNNING: Node.RUNNING,
     NodePhase.RECOVERING: Node.RECOVERING,
+    NodePhase.STANDBY: Node.STARTING,
     NodePhase.FAILED: Node.FAILED,
     NodePhase.ENDED: Node.RECOVERING,
 }
@@ -71,19 +72,18 @@ class Seen:
     def current(self, role: str, index: int) -> Job | None:
         """The job that does a node's work, of several that are there for a while."""
         jobs = self.view.living(role, index)
-        return max(jobs, key=lambda job: (job.tag in self.view.joined, job.phase is JobPhase.RUNNING, job.tag.serial), default=None)
+        return max(jobs, key=self._works, default=None)
+
+    def _works(self, job: Job) -> tuple[bool, bool, bool, bool, int]:
+        """The more of it, the more likely it is that this job does the node's work."""
+        view = self.view
+        seated = job.tag.role == HEAD and job.tag.serial == view.record_serial
+        return job.tag not in view.standing_by, job.tag in view.joined, job.phase is JobPhase.RUNNING, seated, job.tag.serial
 
     def word(self, job: Job) -> NodeStatus | None:
         """What the job's program says; nothing that it said before Slurm ran it again."""
         status = self.statuses.get(job.tag)
         return status if status is not None and status.restart == job.restarts else None
-
-
-def joined(statuses: Mapping[JobTag, NodeStatus], record: HeadRecord | None) -> frozenset[JobTag]:
-    """The workers that are in the Ray of the head that runs."""
-    if record is None or not record.up:
-        return frozenset()
-    return frozenset(tag for tag, status in statuses.items() if status.phase is NodePhase.RUNNING and status.head == record.fence)
 
 
 def report(seen: Seen) -> ClusterReport:
@@ -101,7 +101,7 @@ def report(seen: Seen) -> ClusterReport:
         message=_message(seen),
         claimed=seen.claimed,
     )
-    if seen.hold is not None:
+    if seen.hold is not None and seen.hold.vital:
         made.refusal.CopyFrom(Refusal(reason=seen.hold.reason.value, message=seen.hold.message))
     if made.presence == ClusterReport.PRESENT and cluster.template:
         _describe(made, seen)
@@ -119,7 +119,7 @@ def _presence(seen: Seen) -> ClusterReport.Presence:
         return ClusterReport.UNKNOWN
     if seen.gone:
         return ClusterReport.ABSENT
-    if seen.cluster.phase is Phase.PRESENT and seen.hold is not None and not _anything(seen.view):
+    if seen.cluster.phase is Phase.PRESENT and seen.hold is not None and seen.hold.vital and not _anything(seen.view):
         return ClusterReport.ABSENT  # refused, and nothing was made of it: another spec need not wait for anything to end
     return ClusterReport.PRESENT
 
@@ -219,10 +219,10 @@ def _without_job(seen: Seen, role: str, index: int) -> Node:
     history = seen.view.history(role, index)
     node = Node(name=JobTag(seen.cluster.uid, role, index, 1, 1).node_name, phase=Node.STARTING)
     node.since.CopyFrom(stamp(seen.view.now))
-    if seen.fault:
-        node.message = seen.fault
+    node.message = _hindrance(seen)
     if not history:
-        node.message = node.message or (seen.hold.message if seen.hold else "its job is about to be submitted")
+        node.message = node.message or "its job is about to be submitted"
+        node.reason = seen.hold.reason.value if seen.hold else ""
         return node
     last = history[-1]
     node.job_id = last.job_id
@@ -239,6 +239,11 @@ def _without_job(seen: Seen, role: str, index: int) -> Node:
     return node
 
 
+def _hindrance(seen: Seen) -> str:
+    """What keeps jobs from being submitted."""
+    return seen.fault or (seen.hold.message if seen.hold else "")
+
+
 def _sought(entry: Entry) -> str:
     """Of a job that may live and is not in the queue."""
     if not entry.job_id:
@@ -250,8 +255,9 @@ def _ended(seen: Seen, last: Entry, history: Sequence[Entry]) -> str:
     """How its last job ended, why in its own program's words, and what comes next."""
     due = due_at(history)
     again = f"it is tried again at {due:%H:%M:%S} UTC" if due and due > seen.view.now else "another one is submitted"
-    if seen.fault and not last.refused:
-        again = f"no other one could be submitted: {seen.fault}"
+    hindrance = _hindrance(seen)
+    if hindrance and not last.refused:
+        again = f"no other one could be submitted: {hindrance}"
     if last.refused:
         return f"{last.ending}; {again}"
     word = seen.statuses.get(last.tag)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -11,17 +12,16 @@ from matrix_crds.cluster import MatrixClusterSpec
 from matrix_crds.reasons import ClusterReason
 from matrix_proto.bridge_pb2 import ClusterDesired, ClusterReport
 from matrix_slurm_bridge.agent import files
-from matrix_slurm_bridge.agent.decide import Cancel, Hold, Remove, Step, Submit, View
+from matrix_slurm_bridge.agent.decide import Cancel, Drain, Hold, Remove, Step, Submit, TakeOver, View
 from matrix_slurm_bridge.agent.errors import Unusable
 from matrix_slurm_bridge.agent.journal import Journal
-from matrix_slurm_bridge.agent.ledger import absorb, superfluous, unsure
+from matrix_slurm_bridge.agent.ledger import absorb, recalled, superfluous, unsure, vanished
 from matrix_slurm_bridge.agent.model import Cluster, Entry, Phase, take
-from matrix_slurm_bridge.agent.report import Seen, joined, report
+from matrix_slurm_bridge.agent.report import Seen, report
+from matrix_slurm_bridge.agent.said import Said, read_said
 from matrix_slurm_bridge.agent.settings import AgentSettings
 from matrix_slurm_bridge.agent.shared import SharedFiles
 from matrix_slurm_bridge.cluster_directory import ClusterDirectory
-from matrix_slurm_bridge.node.record import HeadRecord
-from matrix_slurm_bridge.node.status import NodeStatus, read_status
 from matrix_slurm_bridge.render.errors import RenderRefusal
 from matrix_slurm_bridge.render.script import render_head, render_worker
 from matrix_slurm_bridge.slurm.names import HEAD, JobTag
@@ -57,8 +57,7 @@ class Work:
         self._jobs: tuple[Job, ...] | None = None
         self._looked_at = clock()
         self._failure = ""
-        self._record: HeadRecord | None = None
-        self._statuses: Mapping[JobTag, NodeStatus] = {}
+        self._said = Said()
         self._hold: Hold | None = None
         self._fault = ""
 
@@ -121,6 +120,7 @@ class Work:
         """Raises Unusable."""
         former = self._entries
         self._entries = {entry.tag: entry for entry in absorb(former.values(), jobs, self._clock())}
+        self._entries.update(await self._recall(former))
         changed = [entry for tag, entry in self._entries.items() if _stored(former.get(tag)) != _stored(entry)]
         if changed:
             await self._shared.call(self._journal.put_entries, changed)
@@ -129,34 +129,41 @@ class Work:
             await self._shared.call(self._journal.drop_entries, old)
             self._entries = {tag: entry for tag, entry in self._entries.items() if entry not in old}
 
+    async def _recall(self, former: Mapping[JobTag, Entry]) -> dict[JobTag, Entry]:
+        """Jobs that have left the queue unseen, with what the site's accounting knows of their ends: nothing but words depends on it."""
+        lost = [entry for entry in self._entries.values() if vanished(entry) and former[entry.tag].open]
+        past = await asyncio.gather(*(self._slurm.recall(entry.job_id, entry.tag) for entry in lost), return_exceptions=True)
+        return {entry.tag: recalled(entry, job) for entry, job in zip(lost, past, strict=True) if isinstance(job, Job)}
+
     @property
     def awaits_word(self) -> bool:
         """A job runs, and its program has not said yet that all is well."""
-        view = self.view(0, "")
         running = [job for job in self._jobs or () if job.phase is JobPhase.RUNNING and job.tag.attempt == self.cluster.attempt]
-        head_up = self._record is not None and self._record.up
-        return any(not head_up if job.tag.role == HEAD else job.tag not in view.joined for job in running)
+        return any(not self._said.well(job.tag) for job in running)
 
     async def read_words(self) -> None:
         """What head.json and the nodes' programs say now. Raises Unusable."""
-        directory = self.directory
-        latest: dict[tuple[str, int], list[JobTag]] = {}
-        for tag in sorted(self._entries):
-            if tag.attempt == self.cluster.attempt:
-                latest.setdefault((tag.role, tag.index), []).append(tag)
-        tags = [tag for slot in latest.values() for tag in slot[-2:]]
-        self._record, self._statuses = await self._shared.call(_read_words, directory, tags)
+        self._said = await self._shared.call(read_said, self.directory, list(self._heard()))
+
+    def _heard(self) -> Iterable[JobTag]:
+        """Those jobs that may live, and the last one of each node."""
+        ours = sorted(tag for tag in self._entries if tag.attempt == self.cluster.attempt)
+        last = {(tag.role, tag.index): tag for tag in ours}
+        return (tag for tag in ours if self._entries[tag].open or tag in last.values())
 
     def view(self, room: int, limit: str) -> View:
         """For a decision."""
-        record = self._record if self._record and self._record.attempt == self.cluster.attempt else None
+        said = self._said
         return View(
             cluster=self.cluster,
             jobs=self._jobs,
             entries=tuple(self._entries.values()),
             now=self._clock(),
-            joined=joined(self._statuses, self._record),
-            record_serial=record.serial if record else 0,
+            joined=said.joined,
+            standing_by=said.standing_by,
+            prepared=said.prepared,
+            draining=said.draining,
+            record_serial=said.serial(self.cluster.attempt),
             room=room,
             limit=limit,
         )
@@ -169,8 +176,8 @@ class Work:
                 view=self.view(0, ""),
                 looked_at=self._looked_at,
                 failure=self._failure,
-                record=self._record,
-                statuses=self._statuses,
+                record=self._said.record,
+                statuses=self._said.statuses,
                 hold=self._hold or self._refused(),
                 fault=self._fault,
                 gone=self.gone_at is not None,
@@ -182,8 +189,9 @@ class Work:
 
     def _refused(self) -> Hold | None:
         """What Slurm said no to, of the head. A worker that it does not take is told as that worker's: the others, and models, go on."""
-        history = self.view(0, "").history(HEAD, 0)
-        if self.cluster.phase is Phase.DELETE or not history or not history[-1].refused:
+        view = self.view(0, "")
+        history = view.history(HEAD, 0)
+        if self.cluster.phase is Phase.DELETE or not history or not history[-1].refused or view.living(HEAD, 0):
             return None
         return Hold(ClusterReason.INVALID_SPEC, f"Slurm refuses the head's job: {history[-1].ending}")
 
@@ -209,7 +217,7 @@ class Work:
                     break
                 done = await self._carry_out(step) or done
         except RenderRefusal as refusal:
-            self._hold = Hold(refusal.reason, refusal.message)
+            self._hold = Hold(refusal.reason, refusal.message, vital=any(isinstance(step, Submit) and step.vital for step in steps))
         except (Unusable, SlurmError) as error:
             self._fault = str(error)
             log.warning("%s/%s: %s", self.cluster.namespace, self.cluster.name, error)
@@ -217,19 +225,26 @@ class Work:
 
     async def _carry_out(self, step: Step) -> bool:
         match step:
-            case Submit(tag=tag, why=why):
-                await self._submit(tag, why)
+            case Submit():
+                await self._submit(step)
             case Cancel(job=job, why=why):
                 await self._cancel(job, why)
+            case Drain(job=job, why=why):
+                await self._drain(job, why)
+            case TakeOver(job=job, why=why):
+                await self._shared.call(files.stand_by, self.directory, job.tag, False)
+                self._tell("begins with", job, why)
             case Remove():
                 await self._remove()
             case Hold():
                 return False
         return True
 
-    async def _submit(self, tag: JobTag, why: str) -> None:
-        submission = self._render(tag)
+    async def _submit(self, step: Submit) -> None:
+        tag, submission = step.tag, self._render(step.tag)
         await self._shared.call(files.prepare, self.directory, self.cluster.uid)
+        if tag.role == HEAD:
+            await self._shared.call(files.stand_by, self.directory, tag, step.stands_by)
         await self._put(Entry(tag, self._clock()))  # first the intent: an answer that is lost is looked for
         try:
             number = await self._slurm.submit(submission)
@@ -239,7 +254,7 @@ class Work:
         except SlurmUnreachable as error:
             raise SlurmUnreachable(f"the submission of {tag.node_name} got no answer ({error}); its job is looked for") from error
         await self._put(replace(self._entries[tag], job_id=number))
-        log.info("%s/%s: submitted job %s for %s: %s", self.cluster.namespace, self.cluster.name, number, tag.node_name, why)
+        log.info("%s/%s: submitted job %s for %s: %s", self.cluster.namespace, self.cluster.name, number, tag.node_name, step.why)
 
     def _render(self, tag: JobTag) -> Submission:
         spec = MatrixClusterSpec.model_validate_json(self.cluster.template)
@@ -252,16 +267,28 @@ class Work:
         return (render_head if tag.role == HEAD else render_worker)(tag, spec, profile, self.directory)
 
     async def _cancel(self, job: Job, why: str) -> None:
+        await self._mark_cancelled(job)
+        await self._slurm.cancel(job)
+        self._tell("cancelled", job, why)
+
+    async def _drain(self, job: Job, why: str) -> None:
+        await self._mark_cancelled(job)
+        await self._shared.call(files.ask_to_drain, self.directory, job.tag, self._clock())
+        self._tell("drains", job, why)
+
+    async def _mark_cancelled(self, job: Job) -> None:
+        """That it ends soon is then no sign of ill health."""
         entry = self._entries[job.tag]
         if not entry.cancelled:
             await self._put(replace(entry, cancelled=True))
-        await self._slurm.cancel(job)
-        log.info("%s/%s: cancelled job %s of %s: %s", self.cluster.namespace, self.cluster.name, job.id, job.tag.node_name, why)
+
+    def _tell(self, what: str, job: Job, why: str) -> None:
+        log.info("%s/%s: %s job %s of %s: %s", self.cluster.namespace, self.cluster.name, what, job.id, job.tag.node_name, why)
 
     async def _remove(self) -> None:
         await self._shared.call(files.remove, self.directory)
         await self._shared.call(self._journal.drop_cluster, self.cluster.uid)
-        self._entries, self._record, self._statuses, self.gone_at = {}, None, {}, self._clock()
+        self._entries, self._said, self.gone_at = {}, Said(), self._clock()
         log.info("%s/%s: nothing is left of it", self.cluster.namespace, self.cluster.name)
 
     async def _put(self, entry: Entry) -> None:
@@ -271,9 +298,3 @@ class Work:
 
 def _stored(entry: Entry | None) -> Entry | None:
     return None if entry is None else replace(entry, missing_since=None)
-
-
-def _read_words(directory: ClusterDirectory, tags: Sequence[JobTag]) -> tuple[HeadRecord | None, dict[JobTag, NodeStatus]]:
-    record = files.read_record(directory)
-    words = {tag: read_status(directory.status_file(tag)) for tag in tags}
-    return record, {tag: word for tag, word in words.items() if word is not None}

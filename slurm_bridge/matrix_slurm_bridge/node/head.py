@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from matrix_crds.reasons import ClusterReason
 from matrix_slurm_bridge.node.errors import NodeFailure
@@ -14,13 +14,15 @@ from matrix_slurm_bridge.node.parts import Part, last_words, prepared_again, spa
 from matrix_slurm_bridge.node.places import remove_session
 from matrix_slurm_bridge.node.ports import Block, claim_block
 from matrix_slurm_bridge.node.record import HeadPorts, HeadRecord
-from matrix_slurm_bridge.node.seat import Seat
+from matrix_slurm_bridge.node.seat import Seat, stands_by
 from matrix_slurm_bridge.node.session import LOOK_SECONDS, Session
-from matrix_slurm_bridge.node.status import NodePhase
+from matrix_slurm_bridge.node.status import NodePhase, read_status
 
 _STARTS = 3
 """So often Ray is started before the job gives up: a stranger may take a port that was just free."""
 _DASHBOARD_SECONDS = 180.0
+_TURN_SECONDS = 0.5
+"""How often a head that stands by looks whether it may begin."""
 _QUICK_SECONDS = 30.0
 _QUICK_DEATHS = 5
 """A part that ends so often, each time this soon after its start, does not get well here."""
@@ -40,9 +42,12 @@ class HeadProgram:
         session = self._session
         launch = Launch(session.environment, session.place.directory)  # loads Ray while the rest is decided
         session.check()
-        self._seat.take()
+        self._seat.waits = stands_by(session.plan)
+        if not self._seat.waits:
+            self._seat.take()
         self._start(launch)
         self._wait_for_dashboard()
+        self._wait_for_turn()
         self._seat.is_up()
         session.status.say(NodePhase.RUNNING)
         while True:
@@ -94,6 +99,22 @@ class HeadProgram:
             self._look_after(self._now())
             session.wait(0.05)
             self._hold()
+
+    def _wait_for_turn(self) -> None:
+        """Nobody joins this Ray before: head.json names the former head's."""
+        while self._seat.waits and stands_by(self._session.plan) and not self._former_has_ended():
+            self._session.status.say(NodePhase.STANDBY, "stands by until the former head has ended")
+            self._look_after(self._now())
+            self._session.wait(_TURN_SECONDS)
+
+    def _former_has_ended(self) -> bool:
+        """By its own word. If it can't say so, the agent says that this one may begin."""
+        former = self._seat.look()
+        if former is None or not former.host:
+            return False
+        plan = self._session.plan
+        word = read_status(plan.directory.status_file(replace(plan.tag, attempt=former.attempt, serial=former.serial)))
+        return word is not None and word.restart == former.restart and word.phase in (NodePhase.ENDED, NodePhase.FAILED)
 
     def _words(self) -> str:
         return "; ".join(f"{name}: {last_words(part.argv, 2)}" for name, part in self._session.parts.items())

@@ -28,6 +28,17 @@ def read_record(directory: Path) -> HeadRecord | None:
         return None
 
 
+def stands_by(plan: NodePlan) -> bool:
+    """Whether the agent wants this head to wait: also if that can't be read, for there is a head that works."""
+    try:
+        plan.directory.standby_file(plan.tag).read_bytes()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 @dataclass
 class Seat:
     """The place of the head, of which a cluster has one. Who writes last among equals has it, so two can't both believe it for longer than
@@ -37,17 +48,28 @@ class Seat:
     plan: NodePlan
     own: HeadRecord
     sleep: Callable[[float], None] = time.sleep
+    waits: bool = field(default=False, init=False)
+    """It stands by: another one has the place, and nothing is written until `is_up`."""
     _unread: bool = field(default=False, init=False)
     """The last look found no record that can be read."""
 
+    def look(self) -> HeadRecord | None:
+        """Who has it; None: not known. Raises Superseded, NodeFailure."""
+        found = read_record(self.plan.directory.path)
+        self._check(found)
+        return found
+
     def take(self) -> None:
         """Raises Superseded, NodeFailure."""
-        self._check(read_record(self.plan.directory.path))
+        self.look()
         self._write_soon()
 
     def hold(self) -> None:
         """Called every few seconds. Raises Superseded. A record that can't be read says nothing; one that can't be read the next time
         either is damaged or gone, and is written again: by a later head, too, which has the last word."""
+        if self.waits:
+            self.look()
+            return
         found = read_record(self.plan.directory.path)
         first, self._unread = found is None and not self._unread, found is None
         if first:
@@ -58,14 +80,16 @@ class Seat:
 
     def is_up(self) -> None:
         """Ray has answered: workers may join. `hold` writes it again if it can't be written now. Raises Superseded."""
-        self._check(read_record(self.plan.directory.path))
+        self.look()
+        self.waits = False
         self.own = self.own.model_copy(update={"up": True})
         self._try_write()
 
     def move(self, ports: HeadPorts) -> None:
         """The servers are on other ports. Raises Superseded, NodeFailure."""
         self.own = self.own.model_copy(update={"ports": ports})
-        self.take()
+        if not self.waits:
+            self.take()
 
     def _check(self, found: HeadRecord | None) -> None:
         if found is None:

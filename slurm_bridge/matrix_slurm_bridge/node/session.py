@@ -128,7 +128,11 @@ class Session:
 
     def drain_asked(self) -> bool:
         """By Slurm, since the time limit is near, or by the agent."""
-        return self.signals.time_is_short or self.plan.directory.drain_file(self.plan.tag).exists()
+        if self.signals.time_is_short:
+            return True
+        with suppress(OSError):
+            return self.plan.directory.drain_file(self.plan.tag).exists()
+        return False
 
     def starting(self, message: str) -> None:
         self.status.say(NodePhase.STARTING, message)

@@ -21,6 +21,7 @@ class NodePhase(StrEnum):
     RUNNING = "Running"
     """Of the head: GCS and dashboard have answered. Of a worker: its raylet is known to the GCS of the head `head`."""
     RECOVERING = "Recovering"  # a part of it died, or a worker has lost its head
+    STANDBY = "Standby"  # of a head: Ray runs, and waits for the former head to end
     FAILED = "Failed"  # it has ended, or is about to: `reason` and `message` say why
     ENDED = "Ended"  # as it was told to
 

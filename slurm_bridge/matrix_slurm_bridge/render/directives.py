@@ -16,8 +16,9 @@ from matrix_slurm_bridge.render.sizes import NodeSize
 from matrix_slurm_bridge.slurm.names import JobTag
 
 DRAIN_NOTICE_SECONDS = 300
-"""So long before its time limit a worker is told (SIGUSR1) to drain; at most a quarter of that time, where it is known. Slurm may be a
-minute early or late (22.05, measured)."""
+"""So long before its time limit a worker is told (SIGUSR1) to drain; at most NOTICE_PART of that time, where it is known: its successor has
+to be there before. Slurm may be a minute early or late (22.05, measured)."""
+NOTICE_PART = 1 / 8
 _MEBIBYTE = 2**20
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.,+@:/-]*")
 _CONSTRAINT = re.compile(r"[A-Za-z0-9_.,:&|*()\[\]-]+")
@@ -132,7 +133,7 @@ def _output(tag: JobTag, directory: ClusterDirectory) -> str:
 
 
 def _notice(limit: timedelta | None) -> int:
-    return min(DRAIN_NOTICE_SECONDS, int(limit.total_seconds() // 4)) if limit else DRAIN_NOTICE_SECONDS
+    return min(DRAIN_NOTICE_SECONDS, int(limit.total_seconds() * NOTICE_PART)) if limit else DRAIN_NOTICE_SECONDS
 
 
 def _time(limit: timedelta | None) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from matrix_slurm_bridge.slurm import parsing, process
 from matrix_slurm_bridge.slurm.answers import Answer, in_its_words, judge
+from matrix_slurm_bridge.slurm.names import JobTag
 from matrix_slurm_bridge.slurm.port import Job, JobPhase, Partition, SlurmError, SlurmRefused, SlurmUnreachable, Submission
 from matrix_slurm_bridge.slurm.states import why_waiting
 
@@ -18,6 +19,8 @@ QUERY_SECONDS = 30.0
 """A command gives up by itself after 10 s (MessageTimeout) where slurmctld is frozen, and after 9 to 18 s where it is not there; where
 munged is frozen, never."""
 SUBMIT_SECONDS = 60.0
+RECALL_SECONDS = 10.0
+"""Nothing but words depends on the accounting, and the look at the queue waits for it."""
 POSITION_SECONDS = 60.0
 """How often the whole queue is asked for the places of ours in it."""
 _T = TypeVar("_T")
@@ -78,17 +81,17 @@ class SlurmCommands:
         places = await self._positions(jobs)
         return [replace(job, queue_position=places.get(job.id)) if _in_line(job) else job for job in jobs]
 
-    async def recall(self, job: Job) -> Job | None:
+    async def recall(self, job_id: str, tag: JobTag) -> Job | None:
         """Raises SlurmUnreachable."""
         fields = ",".join(parsing.PAST_FIELDS)
         words = ("--noheader", "--allocations", "--duplicates", "--parsable2", f"--delimiter={parsing.FIELD}", f"--format={fields}")
-        done = await process.run(["sacct", *words, f"--jobs={job.id}"], self._query, self._query_seconds)
+        done = await process.run(["sacct", *words, f"--jobs={job_id}"], self._query, RECALL_SECONDS)
         if done.status:
             if "accounting storage is disabled" in done.complaint.lower():
                 return None
             raise SlurmUnreachable(f"sacct: {in_its_words(done.complaint)}")
         found = _read(lambda: list(parsing.past(done.output)), "sacct")
-        return max((one for one in found if one.tag == job.tag), key=lambda one: one.submitted_at, default=None)
+        return max((one for one in found if one.tag == tag), key=lambda one: one.submitted_at, default=None)
 
     async def submit(self, submission: Submission) -> str:
         """Raises SlurmRefused, SlurmUnreachable."""

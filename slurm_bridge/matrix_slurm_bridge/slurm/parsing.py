@@ -20,6 +20,7 @@ QUEUE_FIELDS = (
     "SubmitTime",
     "StartTime",
     "EndTime",
+    "TimeLimit",
     "BatchHost",
     "Partition",
     "RestartCnt",
@@ -35,6 +36,9 @@ LINE_FIELDS = ("JobID", "Partition", "PriorityLong")
 LINE_FORMAT = ",".join(f"{field}:{FIELD}" for field in LINE_FIELDS[:-1]) + f",{LINE_FIELDS[-1]}:{RECORD}"
 PAST_FIELDS = ("JobIDRaw", "State", "Submit", "Start", "End", "NodeList", "Partition", "ExitCode", "Reason", "JobName", "Comment")
 PARTITION_FORMAT = FIELD.join(("%P", "%a", "%D", "%c", "%m", "%G", "%l"))
+_NO_LIMIT = frozenset(("infinite", "UNLIMITED"))
+_A_YEAR = "365-00:00:00"
+"""The limit of a job that was asked for without one, where none is set, and that the backfill scheduler has started (YEAR_MINUTES)."""
 _NOTHING = frozenset(("", "N/A", "NONE", "None", "Unknown", "n/a", "(null)", "None assigned"))
 
 
@@ -61,7 +65,7 @@ def _queued(values: Mapping[str, str]) -> Job | None:
         submitted_at=_required_time(values["SubmitTime"]),
         started_at=None if waits else start,
         expected_start=start if waits else None,
-        ends_at=None if waits or over else end,
+        ends_at=None if waits or over or values["TimeLimit"] in (*_NO_LIMIT, _A_YEAR) else end,
         ended_at=end if over else None,
         host=_word(values["BatchHost"]),
         partition=values["Partition"],
@@ -153,7 +157,7 @@ def _together(one: Partition, other: Partition) -> Partition:
 
 def duration(text: str) -> timedelta | None:
     """`days-hours:minutes:seconds`, of which the front may be missing; None for one without a limit."""
-    if text in ("infinite", "UNLIMITED", *_NOTHING):
+    if text in _NO_LIMIT or text in _NOTHING:
         return None
     days, _, clock = text.rpartition("-")
     seconds = 0

@@ -38,7 +38,7 @@ class Job:
     expected_start: datetime | None = None
     """Of a waiting job, where Slurm says it."""
     ends_at: datetime | None = None
-    """Of a running one: when its time limit ends it."""
+    """Of a running one: when its time limit ends it; None if it has none."""
     ended_at: datetime | None = None
     host: str = ""
     partition: str = ""
@@ -104,7 +104,7 @@ class Slurm(Protocol):
         SlurmUnreachable; an empty answer is a positive one only where the controller has answered for itself."""
         ...
 
-    async def recall(self, job: Job) -> Job | None:
+    async def recall(self, job_id: str, tag: JobTag) -> Job | None:
         """What the site's accounting says of a job that `jobs` does not tell of any more; None where there is no accounting, or where it
         knows nothing: then nobody knows how it ended. It lags behind by seconds. Raises SlurmUnreachable."""
         ...

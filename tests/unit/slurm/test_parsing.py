@@ -16,6 +16,7 @@ RUNNING = {
     "SubmitTime": "2026-11-30T02:11:22",
     "StartTime": "2026-11-30T02:11:23",
     "EndTime": "2026-11-30T03:11:23",
+    "TimeLimit": "1:00:00",
     "BatchHost": "n1",
     "Partition": "main",
     "RestartCnt": "0",
@@ -38,6 +39,12 @@ def test_a_running_job() -> None:
     assert job.submitted_at == datetime(2026, 11, 30, 2, 11, 22, tzinfo=UTC)
     assert job.ends_at == datetime(2026, 11, 30, 3, 11, 23, tzinfo=UTC)
     assert (job.started_at, job.expected_start, job.ended_at) == (datetime(2026, 11, 30, 2, 11, 23, tzinfo=UTC), None, None)
+
+
+@pytest.mark.parametrize("limit", ["UNLIMITED", "infinite", "365-00:00:00"])
+def test_one_without_a_time_limit_has_no_end_though_squeue_names_one_in_a_year(limit: str) -> None:
+    [job] = parsing.queue(line(TimeLimit=limit, EndTime="2027-11-30T02:11:23"))
+    assert job.ends_at is None and job.started_at
 
 
 def test_a_waiting_one_has_an_expected_start_and_none_of_the_other_times() -> None:

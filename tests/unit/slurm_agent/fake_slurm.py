@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from matrix_slurm_bridge.slurm.names import JobTag
 from matrix_slurm_bridge.slurm.port import Job, JobPhase, Partition, SlurmRefused, SlurmUnreachable, Submission
 
 
@@ -19,6 +20,8 @@ class FakeSlurm:
     silent: bool = False
     """Submissions are carried out, and their answers are lost."""
     looks: int = 0
+    past: list[Job] = field(default_factory=list)
+    """What the accounting knows."""
 
     async def version(self) -> str:
         return "22.05.8"
@@ -32,8 +35,8 @@ class FakeSlurm:
             raise SlurmUnreachable(self.away)
         return tuple(self.queue)
 
-    async def recall(self, job: Job) -> Job | None:
-        return None
+    async def recall(self, job_id: str, tag: JobTag) -> Job | None:
+        return next((job for job in self.past if (job.id, job.tag) == (job_id, tag)), None)
 
     async def controller_started(self) -> datetime:
         return datetime(2026, 1, 1, tzinfo=UTC)

@@ -9,9 +9,20 @@ from datetime import timedelta
 import pytest
 
 from matrix_crds.reasons import ClusterReason
-from matrix_slurm_bridge.agent.decide import Cancel, Hold, Remove, Submit, decide, due_at, wanted_slots
+from matrix_slurm_bridge.agent.decide import (
+    DRAIN_SECONDS,
+    Cancel,
+    Drain,
+    Hold,
+    Remove,
+    Submit,
+    TakeOver,
+    decide,
+    due_at,
+    wanted_slots,
+)
 from matrix_slurm_bridge.agent.model import Phase
-from matrix_slurm_bridge.slurm.port import JobPhase
+from matrix_slurm_bridge.slurm.port import Job, JobPhase
 from tests.unit.slurm_agent.samples import EARLIER, NOW, cluster, entry, job, spec, tag, view
 
 ENDED, WAITING, RUNNING, ENDING, LOST = (
@@ -25,6 +36,10 @@ ENDED, WAITING, RUNNING, ENDING, LOST = (
 
 def submitted(steps: list[object]) -> list[object]:
     return [step.tag for step in steps if isinstance(step, Submit)]
+
+
+def drained(steps: list[object]) -> list[object]:
+    return [step.job.tag for step in steps if isinstance(step, Drain)]
 
 
 def cancelled(steps: list[object]) -> list[object]:
@@ -71,7 +86,12 @@ def test_the_serial_goes_on_from_whatever_is_the_highest() -> None:
 def test_of_two_heads_the_one_that_waits_goes() -> None:
     assert cancelled(decide(view(job(tag()), job(tag(serial=2), WAITING)))) == [tag(serial=2)]
     assert cancelled(decide(view(job(tag(), WAITING), job(tag(serial=2))))) == [tag()]
-    assert cancelled(decide(view(job(tag()), job(tag(serial=2))))) == [tag()]
+
+
+def test_of_two_heads_that_run_the_earlier_one_is_ended_once_the_later_one_has_begun() -> None:
+    both = (job(tag()), job(tag(serial=2)))
+    assert decide(view(*both, record_serial=1)) == []
+    assert cancelled(decide(view(*both, record_serial=2))) == [tag()]
 
 
 def test_a_lost_worker_is_replaced() -> None:
@@ -79,9 +99,24 @@ def test_a_lost_worker_is_replaced() -> None:
     assert submitted(steps) == [tag("gpu", 1, serial=2)] and not cancelled(steps)
 
 
-def test_scaling_down_ends_the_last_ones_and_what_is_ending_is_not_asked_twice() -> None:
-    jobs = (job(tag()), job(tag("gpu", 0)), job(tag("gpu", 1)), job(tag("gpu", 2), ENDING))
-    assert cancelled(decide(view(*jobs, wanted=cluster(gpu=1)))) == [tag("gpu", 1)]
+def test_scaling_down_drains_the_last_ones_and_cancels_what_only_waits() -> None:
+    jobs = (job(tag()), job(tag("gpu", 0)), job(tag("gpu", 1)), job(tag("gpu", 2), ENDING), job(tag("gpu", 3), WAITING))
+    steps = decide(view(*jobs, wanted=cluster(gpu=1)))
+    assert drained(steps) == [tag("gpu", 1)] and cancelled(steps) == [tag("gpu", 3)]
+
+
+def test_a_worker_that_drains_is_left_alone_until_its_time_is_over() -> None:
+    jobs = (job(tag()), job(tag("gpu", 0)), job(tag("gpu", 1)))
+    for seconds, ended in ((0, []), (DRAIN_SECONDS - 1, []), (DRAIN_SECONDS, [tag("gpu", 1)])):
+        asked = {tag("gpu", 1): NOW - timedelta(seconds=seconds)}
+        steps = decide(view(*jobs, wanted=cluster(gpu=1), draining=asked))
+        assert cancelled(steps) == ended and not drained(steps)
+
+
+def test_who_deletes_or_makes_anew_waits_for_no_drain() -> None:
+    jobs = (job(tag()), job(tag("gpu")))
+    for wanted in (cluster(Phase.DELETE, gpu=1), cluster(attempt=2, gpu=1)):
+        assert cancelled(decide(view(*jobs, wanted=wanted))) == [tag(), tag("gpu")]
 
 
 def test_a_group_that_the_template_does_not_have_waits_for_the_next_attempt() -> None:
@@ -139,11 +174,65 @@ def test_a_worker_whose_time_ends_gets_a_successor_one_at_a_time() -> None:
 def test_the_predecessor_stays_until_the_successor_has_joined() -> None:
     jobs = (job(tag()), job(tag("gpu", 0), **ENDS_SOON), job(tag("gpu", 0, serial=2)))
     assert decide(view(*jobs, wanted=cluster(gpu=1), joined=frozenset({tag("gpu", 0)}))) == []
+    assert decide(view(*jobs, wanted=cluster(gpu=1))) == [], "the head is lost, or its record can't be read"
     joined = frozenset({tag("gpu", 0), tag("gpu", 0, serial=2)})
-    assert cancelled(decide(view(*jobs, wanted=cluster(gpu=1), joined=joined))) == [tag("gpu", 0)]
+    assert drained(decide(view(*jobs, wanted=cluster(gpu=1), joined=joined))) == [tag("gpu", 0)]
 
 
-def test_a_short_job_gets_its_successor_in_its_last_quarter() -> None:
+def test_the_more_workers_the_earlier_the_first_of_them_is_succeeded_the_one_that_ends_first() -> None:
+    ends = (NOW + timedelta(minutes=45), NOW + timedelta(minutes=25), NOW + timedelta(minutes=35))
+    workers = [job(tag("gpu", index), started_at=NOW - timedelta(hours=5), ends_at=end) for index, end in enumerate(ends)]
+    assert submitted(decide(view(job(tag()), *workers, wanted=cluster(gpu=3)))) == [tag("gpu", 1, serial=2)]
+    alone = job(tag("gpu"), started_at=NOW - timedelta(hours=5), ends_at=ends[1])
+    assert decide(view(job(tag()), alone, wanted=cluster(gpu=1))) == []
+
+
+HEAD_ENDS = job(tag(), started_at=NOW - timedelta(hours=5), ends_at=NOW + timedelta(minutes=9))
+HEIR = job(tag(serial=2), started_at=NOW)
+STANDS_BY = {"standing_by": frozenset({HEIR.tag}), "record_serial": 1}
+PREPARED = STANDS_BY | {"prepared": frozenset({HEIR.tag})}
+JOINED = frozenset({tag("gpu")})
+
+
+def test_a_head_whose_time_ends_gets_one_that_stands_by() -> None:
+    assert decide(view(HEAD_ENDS)) == [Submit(tag(serial=2), "its predecessor's time ends", stands_by=True)]
+    for heir in (HEIR, replace(HEIR, phase=WAITING)):
+        assert decide(view(HEAD_ENDS, heir, **STANDS_BY)) == []
+    assert cancelled(decide(view(job(tag()), HEIR, **STANDS_BY))) == [HEIR.tag], "somebody has given the head more time"
+
+
+def test_it_takes_over_when_the_workers_have_settled() -> None:
+    begins = [TakeOver(HEIR, "its predecessor's time ends")]
+    jobs = (HEAD_ENDS, HEIR, job(tag("gpu")))
+    assert decide(view(*jobs, wanted=cluster(gpu=1), joined=JOINED, **PREPARED)) == begins
+    assert decide(view(*jobs, wanted=cluster(gpu=1), **PREPARED)) == [], "the worker has not joined"
+    assert decide(view(*jobs, wanted=cluster(gpu=1), joined=JOINED, **STANDS_BY)) == [], "it is not prepared"
+    drains = {tag("gpu", 1): NOW}
+    assert decide(view(*jobs, job(tag("gpu", 1)), wanted=cluster(gpu=1), joined=JOINED, draining=drains, **PREPARED)) == []
+
+
+def test_when_time_is_short_it_takes_over_however_it_stands_with_the_workers() -> None:
+    late = replace(HEAD_ENDS, ends_at=NOW + timedelta(minutes=2))
+    assert TakeOver(HEIR, "its predecessor's time ends") in decide(view(late, HEIR, wanted=cluster(gpu=1), **PREPARED))
+
+
+@pytest.mark.parametrize("heir", [HEIR, replace(HEIR, phase=WAITING)])
+def test_it_takes_over_when_the_former_head_has_ended(heir: Job) -> None:
+    for phase in (ENDED, LOST, ENDING):
+        assert decide(view(replace(HEAD_ENDS, phase=phase), heir, **STANDS_BY)) == [TakeOver(heir, "the former head has ended")]
+
+
+def test_after_it_has_taken_over_the_former_one_is_cancelled() -> None:
+    assert decide(view(HEAD_ENDS, HEIR, record_serial=1)) == []
+    assert cancelled(decide(view(HEAD_ENDS, HEIR, record_serial=2))) == [tag()]
+
+
+def test_the_limit_of_the_site_does_not_stop_a_cluster_that_only_lacks_a_successor() -> None:
+    (hold,) = decide(view(HEAD_ENDS, room=0, limit="no more"))
+    assert hold == Hold(ClusterReason.INSUFFICIENT_RESOURCES, "1 more jobs are needed; no more", vital=False)
+
+
+def test_a_short_job_gets_its_successor_in_its_last_third() -> None:
     young = {"started_at": NOW - timedelta(minutes=6), "ends_at": NOW + timedelta(minutes=4)}
     assert decide(view(job(tag()), job(tag("gpu"), **young), wanted=cluster(gpu=1))) == []
     old = {"started_at": NOW - timedelta(minutes=8), "ends_at": NOW + timedelta(minutes=2)}
@@ -158,7 +247,10 @@ def test_a_worker_that_appears_twice_keeps_the_one_that_runs() -> None:
 def test_over_the_limit_of_the_site_what_fits_is_submitted_and_the_rest_is_told() -> None:
     steps = decide(view(wanted=cluster(gpu=3), room=2, limit="the site's file allows 2 jobs (maxJobs)"))
     assert submitted(steps) == [tag(), tag("gpu", 0)]
-    assert steps[-1] == Hold(ClusterReason.INSUFFICIENT_RESOURCES, "2 more jobs are needed; the site's file allows 2 jobs (maxJobs)")
+    message = "2 more jobs are needed; the site's file allows 2 jobs (maxJobs)"
+    assert steps[-1] == Hold(ClusterReason.INSUFFICIENT_RESOURCES, message, vital=False)
+    (hold,) = decide(view(room=0, limit="no more"))
+    assert isinstance(hold, Hold) and hold.vital
 
 
 def test_replicas_default_to_one() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from matrix_slurm_bridge.agent.ledger import FORGOTTEN, NEVER_ARRIVED, absorb, unsure
+from matrix_slurm_bridge.agent.ledger import FORGOTTEN, NEVER_ARRIVED, absorb, recalled, unsure, vanished
 from matrix_slurm_bridge.slurm.port import JobPhase
 from tests.unit.slurm_agent.samples import EARLIER, NOW, entry, job, tag
 
@@ -64,3 +64,12 @@ def test_a_living_job_counts_more_than_an_ended_one_of_the_same_tag() -> None:
     jobs = [job(tag()), job(tag(), JobPhase.ENDED, submitted_at=NOW)]
     (found,) = absorb([entry(tag())], jobs, NOW)
     assert found.open
+
+
+def test_a_job_that_left_the_queue_unseen_has_the_end_that_the_accounting_knows() -> None:
+    (gone,) = absorb([replace(entry(tag()), missing_since=NOW - FORGOTTEN)], [], NOW)
+    assert vanished(gone) and not vanished(entry(tag()))
+    past = job(tag(), JobPhase.ENDED, state="TIMEOUT", reason="TimeLimit", ended_at=EARLIER + 90 * SECOND)
+    told = recalled(gone, past)
+    assert told.ending == "its time limit ended it (Slurm: TIMEOUT, TimeLimit)" and told.ran_seconds == 90 and not vanished(told)
+    assert recalled(gone, job(tag())) == gone, "it has not heard of the end"

@@ -6,7 +6,8 @@ import asyncio
 import stat
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
 from typing import ParamSpec
@@ -14,7 +15,7 @@ from typing import ParamSpec
 import pytest
 
 from matrix_proto.bridge_pb2 import ClusterDesired, ClusterReport, Node
-from matrix_slurm_bridge.agent import loop
+from matrix_slurm_bridge.agent import decide, ledger, loop
 from matrix_slurm_bridge.agent.errors import LockLost
 from matrix_slurm_bridge.agent.journal import Journal
 from matrix_slurm_bridge.agent.lock import AgentLock
@@ -130,6 +131,62 @@ async def test_another_agent_goes_on_from_the_journal_without_a_hub(tmp_path: Pa
         assert told.head.phase == Node.RECOVERING and not told.claimed
     assert [job.tag for job in slurm.queue] == [tag(), tag("gpu"), tag(serial=2)]
     assert slurm.queue[1].phase is JobPhase.WAITING
+
+
+@in_a_loop
+async def test_a_head_that_is_lost_while_another_stands_by_is_followed_by_that_one(tmp_path: Path) -> None:
+    slurm, nodes = FakeSlurm(), tmp_path / "clusters" / UID / "nodes"
+    async with running(slurm, tmp_path) as agent:
+        agent.want(wish(text="{}"))
+        await until(agent, lambda report: report.head.job_id == "101")
+        bring_up(slurm, tmp_path)
+        now = datetime.now(UTC)
+        slurm.change(slurm.queue[0], started_at=now - timedelta(minutes=8), ends_at=now + timedelta(minutes=2))
+        told = await until(agent, lambda report: report.HasField("expires_at") and len(slurm.queue) == 2)
+        waits = nodes / "head-1-2.standby"
+        assert told.head.job_id == "101" and told.HasField("address") and waits.exists()
+        slurm.change(slurm.queue[0], phase=JobPhase.LOST, state="NODE_FAIL", ended_at=datetime.now(UTC))
+        await until(agent, lambda report: report.head.job_id == "102")
+        await eventually(lambda: not waits.exists())
+        bring_up(slurm, tmp_path, 2)
+        await until(agent, lambda report: report.head.job_id == "102" and report.HasField("address"))
+    assert len(slurm.scripts) == 2
+
+
+@in_a_loop
+async def test_a_worker_that_is_not_wanted_is_asked_to_drain_and_cancelled_when_it_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slurm, nodes = FakeSlurm(), tmp_path / "clusters" / UID / "nodes"
+    async with running(slurm, tmp_path) as agent:
+        agent.want(wish())
+        await until(agent, lambda report: bool(report.workers and report.workers[0].job_id))
+        slurm.change(slurm.queue[1], phase=JobPhase.RUNNING, started_at=datetime.now(UTC))
+        agent.want(wish(text=spec(gpu=0), generation=2))
+        await eventually((nodes / "gpu-0-1-1.drain").exists)
+        assert slurm.queue[1].phase is JobPhase.RUNNING
+        monkeypatch.setattr(decide, "DRAIN_SECONDS", 0.0)
+        await eventually(lambda: slurm.queue[1].phase is JobPhase.ENDED)
+
+
+@in_a_loop
+async def test_how_a_job_ended_while_no_agent_was_there_is_asked_of_the_accounting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "FORGOTTEN", timedelta(0))
+    slurm = FakeSlurm()
+    async with running(slurm, tmp_path) as agent:
+        agent.want(wish(text="{}"))
+        await until(agent, lambda report: report.head.job_id == "101")
+    job = slurm.queue.pop()
+    slurm.past = [replace(job, phase=JobPhase.ENDED, state="OUT_OF_MEMORY", reason="OutOfMemory")]
+    async with running(slurm, tmp_path) as agent:
+        told = await until(agent, lambda report: "(Slurm: OUT_OF_MEMORY" in report.head.message)
+    assert told.head.message.startswith("job 101 has ended: it used more memory than it gets")
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        for _ in iter(holds, True):
+            await asyncio.sleep(0.01)
 
 
 @in_a_loop

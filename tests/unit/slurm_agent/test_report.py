@@ -10,7 +10,8 @@ from matrix_crds.reasons import ClusterReason
 from matrix_proto.bridge_pb2 import ClusterDesired, ClusterReport, Node
 from matrix_slurm_bridge.agent.decide import Hold, View
 from matrix_slurm_bridge.agent.model import Phase
-from matrix_slurm_bridge.agent.report import Seen, joined, report
+from matrix_slurm_bridge.agent.report import Seen, report
+from matrix_slurm_bridge.agent.said import Said
 from matrix_slurm_bridge.node.record import Fence, HeadPorts, HeadRecord
 from matrix_slurm_bridge.node.status import NodePhase, NodeStatus
 from matrix_slurm_bridge.slurm.port import JobPhase
@@ -103,5 +104,31 @@ def test_a_removal_says_what_is_still_there_and_when_nothing_is() -> None:
 
 def test_a_worker_has_joined_only_the_head_that_runs() -> None:
     words = {tag("w"): replace_head(RUNS, Fence(1, 1, 0)), tag("w", 1): replace_head(RUNS, Fence(1, 0, 0))}
-    assert joined(words, RECORD) == {tag("w")}
-    assert joined(words, None) == frozenset() and joined(words, RECORD.model_copy(update={"up": False})) == frozenset()
+    assert Said(RECORD, words).joined == {tag("w")}
+    assert Said(None, words).joined == Said(RECORD.model_copy(update={"up": False}), words).joined == frozenset()
+
+
+def test_while_another_head_stands_by_the_cluster_is_that_of_the_first() -> None:
+    ends = NOW + timedelta(minutes=5)
+    jobs = (job(tag(), ends_at=ends), job(tag(serial=2), ends_at=NOW + timedelta(hours=8)))
+    words = {tag(): RUNS, tag(serial=2): RUNS.model_copy(update={"phase": NodePhase.STANDBY})}
+    for standing_by in (frozenset({tag(serial=2)}), frozenset()):  # told to begin, and has not yet
+        told = report(seen(view(*jobs, standing_by=standing_by, record_serial=1), record=RECORD, statuses=words))
+        assert told.head.job_id == "101" and told.HasField("address") and told.expires_at.seconds == ends.timestamp()
+    later = RECORD.model_copy(update={"serial": 2, "address": "10.0.0.2"})
+    told = report(seen(view(*jobs, record_serial=2), record=later, statuses=words | {tag(serial=2): RUNS}))
+    assert (told.head.job_id, told.address.host) == ("102", "10.0.0.2")
+
+
+def test_a_head_without_a_time_limit_has_no_end() -> None:
+    assert not report(seen(view(job(tag())))).HasField("expires_at")
+
+
+def test_more_workers_than_the_site_allows_are_told_at_each_of_them_and_hinder_nobody() -> None:
+    hold = Hold(ClusterReason.INSUFFICIENT_RESOURCES, "1 more jobs are needed; maxJobs", vital=False)
+    given = view(job(tag()), wanted=cluster(w=1))
+    told = report(seen(given, hold=hold, record=RECORD, statuses={tag(): RUNS}))
+    assert not told.HasField("refusal") and told.HasField("address")
+    assert (told.workers[0].message, told.workers[0].reason) == (hold.message, ClusterReason.INSUFFICIENT_RESOURCES)
+    lost = view(job(tag()), job(tag("w"), JobPhase.LOST), wanted=cluster(w=1))
+    assert report(seen(lost, hold=hold)).workers[0].message.endswith(f"no other one could be submitted: {hold.message}")

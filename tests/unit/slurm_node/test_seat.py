@@ -11,8 +11,8 @@ import pytest
 
 from matrix_slurm_bridge.node.errors import NodeFailure, Superseded
 from matrix_slurm_bridge.node.plan import NodePlan
-from matrix_slurm_bridge.node.record import FILE, HeadRecord
-from matrix_slurm_bridge.node.seat import PATIENCE_SECONDS, Seat, read_record
+from matrix_slurm_bridge.node.record import FILE, HeadPorts, HeadRecord
+from matrix_slurm_bridge.node.seat import PATIENCE_SECONDS, Seat, read_record, stands_by
 from tests.unit.slurm_node.builders import UID, plan, record, written
 
 
@@ -64,6 +64,41 @@ def test_the_record_that_the_agent_writes_for_a_head_to_come_ends_the_one_that_r
     written(fresh, HeadRecord(uid=UID, attempt=1, serial=2))
     with pytest.raises(Superseded, match="not started yet"):
         first.hold()
+
+
+def test_one_that_stands_by_writes_nothing_until_it_is_its_turn(fresh: Path) -> None:
+    first, heir = seat(plan(fresh)), seat(plan(fresh, serial=2, job_id="8"), "n2")
+    first.take()
+    first.is_up()
+    heir.waits = True
+    heir.move(HeadPorts(gcs=1, dashboard=2, state=3, directory=4, gateway=5))
+    heir.hold()
+    assert read_record(fresh) == first.own
+    heir.is_up()
+    found = read_record(fresh)
+    assert found == heir.own and found.up and found.ports is not None
+    with pytest.raises(Superseded):
+        first.hold()
+
+
+def test_one_that_stands_by_gives_way_to_a_later_one(fresh: Path) -> None:
+    heir = seat(plan(fresh, serial=2))
+    heir.waits = True
+    seat(plan(fresh, serial=3, job_id="9"), "n3").take()
+    with pytest.raises(Superseded):
+        heir.hold()
+
+
+def test_a_head_stands_by_as_long_as_the_agents_file_is_there_or_can_not_be_read(fresh: Path) -> None:
+    one = plan(fresh)
+    file = one.directory.standby_file(one.tag)
+    file.parent.mkdir()
+    assert not stands_by(one)
+    file.touch()
+    assert stands_by(one)
+    file.unlink()
+    file.mkdir()
+    assert stands_by(one), "reading it fails"
 
 
 def test_the_same_job_started_twice_makes_one_head(fresh: Path) -> None:

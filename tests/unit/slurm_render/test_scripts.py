@@ -72,7 +72,7 @@ def test_sizes_are_rounded_up() -> None:
     assert directives(SCRIPTS["worker-full"])["time"] == "1441"
 
 
-@pytest.mark.parametrize(("limit", "notice"), [(86_400, 300), (600, 150), (60, 15), (None, 300)])
+@pytest.mark.parametrize(("limit", "notice"), [(86_400, 300), (600, 75), (60, 7), (None, 300)])
 def test_a_short_job_is_told_late_to_drain(limit: int | None, notice: int) -> None:
     found = worker({"name": "cpu", "slurm": {"timeLimitSeconds": limit} if limit else {}}, replace(FULL, time_limit=None))
     assert directives(found)["signal"] == f"B:USR1@{notice}"

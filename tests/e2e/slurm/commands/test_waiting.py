@@ -120,12 +120,12 @@ def test_with_accounting_accounts_and_qos_are_checked_and_the_past_is_known(slur
     with pytest.raises(SlurmRefused, match="account"):
         bob.submit(SLEEP)
     job = alice.ended(alice.submit("exit 3"))
-    wait_for(lambda: asyncio.run(alice.slurm.recall(job)) is not None, "the accounting knows it", 60)
-    past = asyncio.run(alice.slurm.recall(job))
+    wait_for(lambda: asyncio.run(alice.slurm.recall(job.id, job.tag)) is not None, "the accounting knows it", 60)
+    past = asyncio.run(alice.slurm.recall(job.id, job.tag))
     assert past is not None and (past.id, past.tag, past.state, past.exit_code) == (job.id, job.tag, "FAILED", "3:0")
     assert asyncio.run(alice.slurm.default_account()) == "team-a"
 
 
 def test_without_accounting_the_past_is_not_known(alice: Someone) -> None:
     job = alice.ended(alice.submit("exit 3"))
-    assert asyncio.run(alice.slurm.recall(job)) is None and asyncio.run(alice.slurm.default_account()) is None
+    assert asyncio.run(alice.slurm.recall(job.id, job.tag)) is None and asyncio.run(alice.slurm.default_account()) is None
