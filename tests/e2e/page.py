@@ -24,9 +24,16 @@ class Block:
     """Of the first command."""
 
 
-def blocks(page: Path) -> list[Block]:
+def blocks(page: Path, section: str = "") -> list[Block]:
+    """Those of the page, or of the section with that heading alone, which must be there."""
     text = page.read_text()
-    return [Block(match[1], match[2], text.count("\n", 0, match.start(2)) + 1) for match in BLOCK.finditer(text)]
+    found = [Block(match[1], match[2], text.count("\n", 0, match.start(2)) + 1) for match in BLOCK.finditer(text)]
+    if not section:
+        return found
+    lines = text.splitlines()
+    first = lines.index(f"## {section}") + 1
+    last = next((number for number, line in enumerate(lines[first:], first + 1) if line.startswith("## ")), len(lines) + 1)
+    return [block for block in found if first < block.line < last]
 
 
 class Terminal:
@@ -56,12 +63,13 @@ class Terminal:
             self._environ = dict(line.split("=", 1) for line in self._exported.read_text().split("\0") if "=" in line)
         return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
-    def must_run(self, block: Block) -> None:
-        """Types it, shows what came, and fails unless it went well."""
+    def must_run(self, block: Block) -> str:
+        """Types it, shows what came, and fails unless it went well. What it printed on both channels."""
         done = self.type(block)
         print(f"\n$ {block.text}{done.stdout}{done.stderr[-2000:]}")
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
 
     def close(self) -> None:
         for session in self._sessions:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from shlex import quote
 from types import TracebackType
@@ -22,6 +23,8 @@ from tests.lab.slurm.place import Place
 from tests.lab.slurm.users import UnixUser
 
 _SECONDS = 120.0
+OUTSIDE = ("outside", "matrix.example.org")
+"""What this machine is called on those of the lab: the second is where the pages say that an operator is."""
 COMMANDS = ("sbatch", "squeue", "scancel", "sinfo", "scontrol", "sacct", "sacctmgr", "srun")
 
 
@@ -40,7 +43,8 @@ class Node:
 class SlurmLab:
     """Between `with` and its end. `directory` is made, can be read by everybody on the lab's machines, and is removed at the end.
 
-    `users`: the first of them has an account where there is accounting. `extra`: settings of slurm.conf. Several labs run side by side.
+    `users`: the first of them has an account where there is accounting. `shared_megabytes`: what the shared directory holds, if that is to
+    be filled; in memory. `extra`: settings of slurm.conf. Several labs run side by side.
     """
 
     def __init__(
@@ -52,12 +56,14 @@ class SlurmLab:
         people: Iterable[str] = ("alice", "bob"),
         cgroups: bool = False,
         accounting: bool = False,
+        shared_megabytes: int | None = None,
         extra: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory
         self._counts = (nodes, logins)
         self._people = tuple(people)
         self._with = (cgroups, accounting)
+        self._shared_megabytes = shared_megabytes
         self._extra = extra or {}
         self._stack = ExitStack()
         self.nodes: Sequence[Node] = ()
@@ -178,8 +184,27 @@ class SlurmLab:
         self.directory.chmod(0o755)
         for name in ("etc", "log", "run", "spool", "state", "munge", "machines", "shared", "homes"):
             (self.directory / name).mkdir(mode=0o755)
+        if self._shared_megabytes:
+            self._limit_shared(stack, self._shared_megabytes)
         self.shared.chmod(0o1777)
         self.users = users.make(self._people, self.directory / "homes", self.directory / "etc")
+
+    def _limit_shared(self, stack: ExitStack, megabytes: int) -> None:
+        """Before there are machines: they see what is mounted when they start."""
+        subprocess.run([program("mount"), "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", self.shared], check=True, timeout=30)
+        stack.callback(lambda: subprocess.run([program("umount"), "--lazy", self.shared], check=True, timeout=30))
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """The shared directory holds nothing more, for anybody, within the block."""
+        filler = self.shared / "filler"
+        try:
+            with suppress(OSError), filler.open("wb", buffering=0) as file:
+                while file.write(bytes(2**16)):
+                    pass
+            yield
+        finally:
+            filler.unlink()
 
     def _make_machines(self, stack: ExitStack) -> None:
         nodes, logins = self._counts
@@ -188,7 +213,8 @@ class SlurmLab:
         site = f"s{network.address.split('.')[2]}"  # the names of nodes are in those of control groups, which all labs share
         names = [f"{site}ctl", *(f"{site}n{n + 1}" for n in range(nodes)), *(f"{site}login{n + 1}" for n in range(logins))]
         addresses = [network.add() for _ in names]
-        hosts = {"localhost": "127.0.0.1", "outside": network.address} | {n: a.address for n, a in zip(names, addresses, strict=True)}
+        outside = dict.fromkeys(OUTSIDE, network.address)
+        hosts = {"localhost": "127.0.0.1"} | outside | {n: a.address for n, a in zip(names, addresses, strict=True)}
         (self.directory / "etc" / "hosts").write_text("".join(f"{address} {name}\n" for name, address in hosts.items()))
         (self.directory / "etc" / "resolv.conf").write_text("nameserver 127.0.0.1\n")  # nobody: other names are refused at once
         places = [Place(self.directory, name, address, network.address) for name, address in zip(names, addresses, strict=True)]
