@@ -190,7 +190,8 @@ def _node(seen: Seen, role: str, index: int) -> Node:
     if job.phase is JobPhase.WAITING:
         node.phase = Node.RECOVERING if came_back else Node.STARTING
         node.since.CopyFrom(stamp(job.submitted_at))
-        reason, node.message = waiting(job, seen.view.now)
+        reason, message = waiting(job, seen.view.now)
+        node.message = message + _before(seen, job)
         node.reason = reason.value if reason else ""
     elif job.phase is JobPhase.ENDING:
         node.phase, node.message = Node.RECOVERING, f"job {job.id} is ending"
@@ -198,6 +199,13 @@ def _node(seen: Seen, role: str, index: int) -> Node:
     else:
         _running(node, seen, job)
     return node
+
+
+def _before(seen: Seen, job: Job) -> str:
+    """Why another job was needed."""
+    history = seen.view.history(job.tag.role, job.tag.index)
+    former = [entry for entry in history if not entry.open and not entry.cancelled and entry.tag.serial < job.tag.serial]
+    return f"; job {former[-1].job_id} before it has ended: {former[-1].ending}" if former and former[-1].job_id else ""
 
 
 def _running(node: Node, seen: Seen, job: Job) -> None:

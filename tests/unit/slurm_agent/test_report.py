@@ -63,6 +63,14 @@ def test_a_waiting_job_says_for_what_and_whose_it_is_to_solve() -> None:
     assert held.head.reason == ClusterReason.UNSCHEDULABLE and "scontrol release" in held.head.message
 
 
+def test_a_job_that_waits_says_how_the_one_before_it_ended() -> None:
+    over = entry(tag(), ended_at=EARLIER, ending="its node failed")
+    given = replace(view(job(tag(serial=2), JobPhase.WAITING, reason="Resources")), entries=(over, entry(tag(serial=2))))
+    assert report(seen(given)).head.message.endswith("; job 101 before it has ended: its node failed")
+    ours = replace(given, entries=(replace(over, cancelled=True), entry(tag(serial=2))))
+    assert "before it has ended" not in report(seen(ours)).head.message
+
+
 def test_a_suspended_job_keeps_its_node_and_is_told_whatever_its_program_said_last() -> None:
     told = report(seen(view(job(tag(), state="SUSPENDED")), record=RECORD, statuses={tag(): RUNS})).head
     assert told.phase == Node.RECOVERING and "stands still" in told.message and "(Slurm: SUSPENDED)" in told.message

@@ -73,6 +73,14 @@ class Cluster:
         """The job's number."""
         return self.submit(self.head_script(node, serial))
 
+    def start_heir(self, node: Node, serial: int) -> JobTag:
+        """A head that stands by, and is prepared."""
+        tag = self.head_tag(serial)
+        self._write(self.directory.standby_file(tag), "")
+        self.start_head(node, serial)
+        self.wait_status(tag, lambda status: status.phase is NodePhase.STANDBY, "stands by")
+        return tag
+
     def start_worker(self, node: Node, index: int = 0, serial: int = 1) -> str:
         return self.submit(render_worker(self.worker_tag(index, serial), self.spec, self._on(node), self.directory))
 

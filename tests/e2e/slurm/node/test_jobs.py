@@ -71,6 +71,25 @@ def test_a_later_head_ends_the_one_that_runs(cluster: Cluster, slurm_lab: SlurmL
     assert cluster.processes(slurm_lab.nodes[0], "gcs_server") == []
 
 
+def test_a_head_that_stands_by_begins_when_the_former_one_says_that_it_has_ended(cluster: Cluster, slurm_lab: SlurmLab) -> None:
+    former = cluster.record()
+    cluster.start_heir(slurm_lab.nodes[0], serial=4)
+    assert cluster.record() == former and cluster.alive() == ["cpu-0", "cpu-1", "head"]
+    cluster.cancel(former.job_id)
+    everything_runs(cluster, 4)
+
+
+def test_one_whose_former_head_can_not_say_so_begins_when_it_is_told_to(cluster: Cluster, slurm_lab: SlurmLab) -> None:
+    former = cluster.record()
+    heir = cluster.start_heir(slurm_lab.nodes[1], serial=5)
+    cluster.program(slurm_lab.nodes[0], cluster.head_tag(4)).send_signal(signal.SIGKILL)
+    until(lambda: former.job_id not in slurm_lab.run("squeue", "-h", "-o", "%i").split(), lambda: "its job has ended")
+    status = cluster.status(heir)
+    assert status is not None and status.phase is NodePhase.STANDBY and cluster.record() == former
+    cluster.directory.standby_file(heir).unlink()
+    everything_runs(cluster, 5)
+
+
 def test_an_earlier_head_does_not_begin(cluster: Cluster, slurm_lab: SlurmLab) -> None:
     """As when Slurm starts a job that was forgotten."""
     before = cluster.record()
@@ -84,7 +103,7 @@ def test_a_worker_that_slurm_runs_again_joins_again(cluster: Cluster, slurm_lab:
     slurm_lab.run("scontrol", "requeue", job, user="alice")
     slurm_lab.run("scontrol", "update", f"jobid={job}", "StartTime=now")
     cluster.wait_status(cluster.worker_tag(0), lambda status: status.restart == 1, "is run again")
-    everything_runs(cluster, 3)
+    everything_runs(cluster, 5)
 
 
 def test_two_clusters_of_one_user_and_one_of_another_share_a_node(cluster: Cluster, slurm_lab: SlurmLab) -> None:
