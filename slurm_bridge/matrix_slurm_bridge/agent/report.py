@@ -191,13 +191,15 @@ def _node(seen: Seen, role: str, index: int) -> Node:
         node.phase = Node.RECOVERING if came_back else Node.STARTING
         node.since.CopyFrom(stamp(job.submitted_at))
         reason, message = waiting(job, seen.view.now)
-        node.message = message + _before(seen, job)
+        node.message = message
         node.reason = reason.value if reason else ""
     elif job.phase is JobPhase.ENDING:
         node.phase, node.message = Node.RECOVERING, f"job {job.id} is ending"
         node.since.CopyFrom(stamp(job.ended_at or job.submitted_at))
     else:
         _running(node, seen, job)
+    if node.phase != Node.RUNNING:
+        node.message += _before(seen, job)
     return node
 
 

@@ -124,6 +124,9 @@ class Work:
         changed = [entry for tag, entry in self._entries.items() if _stored(former.get(tag)) != _stored(entry)]
         if changed:
             await self._shared.call(self._journal.put_entries, changed)
+        for entry in (entry for entry in changed if not entry.open):
+            where = f"{self.cluster.namespace}/{self.cluster.name}"
+            log.info("%s: job %s of %s has ended: %s", where, entry.job_id or "(no number)", entry.tag.node_name, entry.ending)
         old = superfluous(self._entries.values(), self.cluster.attempt)
         if old:
             await self._shared.call(self._journal.drop_entries, old)

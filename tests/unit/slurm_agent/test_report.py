@@ -67,6 +67,8 @@ def test_a_job_that_waits_says_how_the_one_before_it_ended() -> None:
     over = entry(tag(), ended_at=EARLIER, ending="its node failed")
     given = replace(view(job(tag(serial=2), JobPhase.WAITING, reason="Resources")), entries=(over, entry(tag(serial=2))))
     assert report(seen(given)).head.message.endswith("; job 101 before it has ended: its node failed")
+    starts = replace(given, jobs=(job(tag(serial=2)),))
+    assert report(seen(starts)).head.message.endswith("; job 101 before it has ended: its node failed")
     ours = replace(given, entries=(replace(over, cancelled=True), entry(tag(serial=2))))
     assert "before it has ended" not in report(seen(ours)).head.message
 
