@@ -241,13 +241,3 @@ class TunnelRefused(_message.Message):
     id: str
     message: str
     def __init__(self, id: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
-
-class TunnelFrame(_message.Message):
-    __slots__ = ("id", "data", "end")
-    ID_FIELD_NUMBER: _ClassVar[int]
-    DATA_FIELD_NUMBER: _ClassVar[int]
-    END_FIELD_NUMBER: _ClassVar[int]
-    id: str
-    data: bytes
-    end: bool
-    def __init__(self, id: _Optional[str] = ..., data: _Optional[bytes] = ..., end: _Optional[bool] = ...) -> None: ...

@@ -39,11 +39,6 @@ class BridgeStub:
                 request_serializer=matrix__proto_dot_bridge__pb2.FromSite.SerializeToString,
                 response_deserializer=matrix__proto_dot_bridge__pb2.FromHub.FromString,
                 _registered_method=True)
-        self.Tunnel = channel.stream_stream(
-                '/matrix.bridge.v1.Bridge/Tunnel',
-                request_serializer=matrix__proto_dot_bridge__pb2.TunnelFrame.SerializeToString,
-                response_deserializer=matrix__proto_dot_bridge__pb2.TunnelFrame.FromString,
-                _registered_method=True)
 
 
 class BridgeServicer:
@@ -51,13 +46,7 @@ class BridgeServicer:
 
     def Control(self, request_iterator, context):
         """One stream for each bridge. The site speaks first, with Hello; the hub answers with Welcome, or ends the call.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def Tunnel(self, request_iterator, context):
-        """One call for each connection that the hub asked for; the first frame from the site names it. Bytes go both ways until both have ended.
+        The other method is no protobuf: Tunnel, one call for each connection that the hub asked for; see tunnel.py.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -70,11 +59,6 @@ def add_BridgeServicer_to_server(servicer, server):
                     servicer.Control,
                     request_deserializer=matrix__proto_dot_bridge__pb2.FromSite.FromString,
                     response_serializer=matrix__proto_dot_bridge__pb2.FromHub.SerializeToString,
-            ),
-            'Tunnel': grpc.stream_stream_rpc_method_handler(
-                    servicer.Tunnel,
-                    request_deserializer=matrix__proto_dot_bridge__pb2.TunnelFrame.FromString,
-                    response_serializer=matrix__proto_dot_bridge__pb2.TunnelFrame.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -104,33 +88,6 @@ class Bridge:
             '/matrix.bridge.v1.Bridge/Control',
             matrix__proto_dot_bridge__pb2.FromSite.SerializeToString,
             matrix__proto_dot_bridge__pb2.FromHub.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Tunnel(request_iterator,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.stream_stream(
-            request_iterator,
-            target,
-            '/matrix.bridge.v1.Bridge/Tunnel',
-            matrix__proto_dot_bridge__pb2.TunnelFrame.SerializeToString,
-            matrix__proto_dot_bridge__pb2.TunnelFrame.FromString,
             options,
             channel_credentials,
             insecure,

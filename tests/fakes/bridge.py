@@ -19,13 +19,14 @@ from matrix_proto.bridge_pb2 import (
     Hello,
     OpenTunnel,
     Report,
-    TunnelFrame,
     TunnelRefused,
     TunnelTarget,
 )
 from matrix_proto.bridge_pb2_grpc import BridgeStub
+from matrix_proto.tunnel import BLOCK_BYTES, END, ID_KEY, METHOD
 
-BLOCK = 64 * 1024
+Tunnel = Callable[[str], grpc.aio.StreamStreamCall]
+"""Makes the call for an order of that id."""
 
 
 @dataclass
@@ -56,7 +57,7 @@ class FakeBridge:
         return FromSite(hello=Hello(protocol=1, site=self.site, host=self.host, user="u", hub_id=self.hub_id, instance=self.instance))
 
     @asynccontextmanager
-    async def channels(self) -> AsyncIterator[tuple[BridgeStub, BridgeStub]]:
+    async def channels(self) -> AsyncIterator[tuple[BridgeStub, Tunnel]]:
         """One for the control stream, one for tunnels."""
         credentials = grpc.ssl_channel_credentials(self.authority)
         options = [("grpc.use_local_subchannel_pool", 1)]
@@ -64,7 +65,8 @@ class FakeBridge:
             grpc.aio.secure_channel(self.address, credentials, options) as control,
             grpc.aio.secure_channel(self.address, credentials, options) as tunnels,
         ):
-            yield BridgeStub(control), BridgeStub(tunnels)
+            call = tunnels.stream_stream(METHOD)
+            yield BridgeStub(control), lambda order: call(metadata=(*self.metadata, (ID_KEY, order)))
 
     async def run(self, report_each: float = 1.0) -> None:
         """Until the hub ends the call. Raises grpc.aio.AioRpcError."""
@@ -93,15 +95,14 @@ class FakeBridge:
         async with self._saying:
             await call.write(message)
 
-    async def tunnel(self, control: grpc.aio.StreamStreamCall, stub: BridgeStub, order: OpenTunnel) -> None:
+    async def tunnel(self, control: grpc.aio.StreamStreamCall, tunnel: Tunnel, order: OpenTunnel) -> None:
         port = self.ports.get(order.target)
         if port is None:
             await self._say(control, FromSite(tunnel_refused=TunnelRefused(id=order.id, message="nothing listens there")))
             return
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        call = stub.Tunnel(metadata=self.metadata)
+        call = tunnel(order.id)
         try:
-            await call.write(TunnelFrame(id=order.id))
             await asyncio.gather(_up(reader, call), _down(call, writer))
         except (ConnectionError, grpc.aio.AioRpcError):
             call.cancel()
@@ -122,17 +123,17 @@ class FakeBridge:
 
 
 async def _up(reader: asyncio.StreamReader, call: grpc.aio.StreamStreamCall) -> None:
-    while data := await reader.read(BLOCK):
-        await call.write(TunnelFrame(data=data))
-    await call.write(TunnelFrame(end=True))
+    while data := await reader.read(BLOCK_BYTES):
+        await call.write(data)
+    await call.write(END)
     await call.done_writing()
 
 
 async def _down(call: grpc.aio.StreamStreamCall, writer: asyncio.StreamWriter) -> None:
-    while isinstance(frame := await call.read(), TunnelFrame):
-        writer.write(frame.data)
-        await writer.drain()
-        if frame.end:
+    while (data := await call.read()) is not grpc.aio.EOF:
+        if data == END:
             writer.write_eof()
             return
+        writer.write(data)
+        await writer.drain()
     raise ConnectionResetError("broken off")

@@ -46,11 +46,14 @@ class Control:
         boards: Mapping[str, SiteBoard],
         limits: Limits,
         tunnel_refused: Callable[[str, TunnelRefused], None],
+        bridge_gone: Callable[[str], None],
     ) -> None:
+        """`bridge_gone`: nobody answers any more what a site was asked until now."""
         self.hub_id = ""
         self._boards = boards
         self._limits = limits
         self._tunnel_refused = tunnel_refused
+        self._bridge_gone = bridge_gone
         self._sessions: dict[str, _Session] = {}
 
     async def serve(self, site: str, context: Context) -> None:
@@ -92,6 +95,7 @@ class Control:
             raise Refused(Why.COLLISION, grpc.StatusCode.ALREADY_EXISTS, words)
         if there is not None:
             there.replaced.set()
+            self._bridge_gone(site)
         self._sessions[site] = session
         self._boards[site].attach(session.bridge)
         log.info("the bridge of site %s is connected: %s", site, session.bridge)
@@ -100,6 +104,7 @@ class Control:
         if self._sessions.get(site) is session:
             del self._sessions[site]
             self._boards[site].detach()
+            self._bridge_gone(site)
             log.info("the bridge of site %s is not connected any more: %s", site, session.bridge)
 
 

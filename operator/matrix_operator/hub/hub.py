@@ -40,7 +40,7 @@ class Hub:
         self._files = CertificateFiles(settings.certificate, settings.key)
         self._clock = clock
         self._tunnels = Tunnels(settings.tunnel_address, settings.limits, self._metrics, lambda site, order: self._control.ask(site, order))
-        self._control = Control(self._boards, settings.limits, self._tunnels.refused)
+        self._control = Control(self._boards, settings.limits, self._tunnels.refused, self._tunnels.bridge_gone)
         self._server = HubServer(settings, self._files, self._control, self._tunnels, self._metrics)
         self._measure()
 
@@ -91,7 +91,7 @@ class Hub:
         found = board.reports.get(uid)
         if found is None:
             return self._tunnels.address((site, uid, target))
-        return await self._tunnels.listen((site, uid, target)) if found.report.HasField("address") else None
+        return self._tunnels.listen((site, uid, target)) if found.report.HasField("address") else None
 
     def _unknown(self, site: str) -> str:
         known = ", ".join(sorted(self._boards)) or "none"

@@ -16,6 +16,8 @@ from matrix_operator.hub.settings import HubSettings, Limits, SiteSettings
 from matrix_operator.hub.tokens import site_of
 from matrix_operator.hub.tunnels import Tunnels
 from matrix_proto import bridge_pb2
+from matrix_proto.tunnel import METHOD as TUNNEL
+from matrix_proto.tunnel import OPTIONS
 
 STOP_SECONDS = 0.5
 METADATA_BYTES = 8 * 1024
@@ -59,6 +61,7 @@ def options(limits: Limits) -> list[tuple[str, Any]]:
     """The server's channel arguments; see grpc_types.h."""
     keepalive = int(limits.keepalive_seconds * 1000)
     return [
+        *OPTIONS,
         ("grpc.so_reuseport", 0),
         ("grpc.max_allowed_incoming_connections", limits.connections),
         ("grpc.server_handshake_timeout_ms", int(limits.handshake_seconds * 1000)),
@@ -113,16 +116,14 @@ class _Gate(grpc.aio.ServerInterceptor):
 def _handlers(
     control: Callable[[Any, Context], Awaitable[None]], tunnel: Callable[[Any, Context], Awaitable[None]]
 ) -> grpc.GenericRpcHandler:
-    """As the generated code registers them, but for coroutines that read and write by themselves."""
-    service = bridge_pb2.DESCRIPTOR.services_by_name["Bridge"]
+    """As the generated code registers them, but for coroutines that read and write by themselves; a tunnel's messages are bare bytes."""
+    service, _, tunnel_name = TUNNEL.strip("/").partition("/")
     return grpc.method_handlers_generic_handler(
-        service.full_name,
+        service,
         {
             "Control": grpc.stream_stream_rpc_method_handler(
                 control, request_deserializer=bridge_pb2.FromSite.FromString, response_serializer=bridge_pb2.FromHub.SerializeToString
             ),
-            "Tunnel": grpc.stream_stream_rpc_method_handler(
-                tunnel, request_deserializer=bridge_pb2.TunnelFrame.FromString, response_serializer=bridge_pb2.TunnelFrame.SerializeToString
-            ),
+            tunnel_name: grpc.stream_stream_rpc_method_handler(tunnel),
         },
     )

@@ -2,6 +2,8 @@
 
 user, controller -- TCP --> listener (one for each cluster and target) -- OpenTunnel --> bridge
                                 ^-------------- bytes, both ways --------------- Tunnel --'
+
+Plain sockets, and not asyncio's streams: nothing is read that the call does not take at once, so nothing but one block is held here.
 """
 
 from __future__ import annotations
@@ -21,15 +23,16 @@ import grpc.aio
 from matrix_operator.hub.metrics import HubMetrics
 from matrix_operator.hub.refusal import Refused, Why
 from matrix_operator.hub.settings import Limits
-from matrix_proto.bridge_pb2 import OpenTunnel, TunnelFrame, TunnelRefused, TunnelTarget
+from matrix_proto.bridge_pb2 import OpenTunnel, TunnelRefused, TunnelTarget
+from matrix_proto.tunnel import BLOCK_BYTES, END, ID_KEY
 
 log = logging.getLogger(__name__)
 
-BLOCK_BYTES = 64 * 1024
-"""The largest part in one frame (bridge.proto)."""
-
 FROM_HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """Where this process reaches what listens everywhere."""
+BACKLOG = 100
+AGAIN_SECONDS = 1.0
+"""After a connection could not be taken: there are no more file descriptors, say."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Key = tuple[str, str, TunnelTarget]
@@ -41,8 +44,7 @@ class _End:
     """A connection of this side."""
 
     site: str
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
+    socket: socket.socket
     expiry: asyncio.TimerHandle | None = None
     moved: int = 0
     """Bytes, both ways together."""
@@ -50,11 +52,15 @@ class _End:
     """It is to end: nobody knows the cluster any more."""
 
     def reset(self) -> None:
-        """So that nobody takes what broke for a whole answer."""
-        opened = self.writer.get_extra_info("socket")
-        if opened is not None and not self.writer.transport.is_closing():
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.writer.transport.abort()
+        """So that nobody takes what broke for a whole answer. Nothing may wait for the socket."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+
+@dataclass
+class _Listener:
+    socket: socket.socket
+    task: asyncio.Task[None]
 
 
 class Tunnels:
@@ -65,38 +71,39 @@ class Tunnels:
         self._limits = limits
         self._metrics = metrics
         self._ask = ask
-        self._listeners: dict[Key, asyncio.Server] = {}
-        self._opening = asyncio.Lock()
+        self._listeners: dict[Key, _Listener] = {}
         self._ends: dict[Key, set[_End]] = {}
         self._waiting: dict[str, tuple[Key, _End]] = {}
         """By the id of the order."""
 
     def address(self, key: Key) -> str | None:
         """host:port of a listener that is there."""
-        server = self._listeners.get(key)
-        if server is None:
+        listener = self._listeners.get(key)
+        if listener is None:
             return None
-        host, port = server.sockets[0].getsockname()[:2]
+        host, port = listener.socket.getsockname()[:2]
         host = FROM_HERE.get(host, host)
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
-    async def listen(self, key: Key) -> str:
+    def listen(self, key: Key) -> str:
         """host:port; the same for as long as the cluster is known. Raises OSError."""
-        async with self._opening:
-            if key not in self._listeners:
-                server = await asyncio.start_server(lambda reader, writer: self._accept(key, reader, writer), self._host, 0)
-                self._listeners[key] = server
+        if key not in self._listeners:
+            family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+            opened = socket.create_server((self._host, 0), family=family, backlog=BACKLOG)
+            opened.setblocking(False)
+            self._listeners[key] = _Listener(opened, asyncio.create_task(self._listen(key, opened)))
         address = self.address(key)
         assert address is not None
         return address
 
     def close(self, uid: str) -> None:
         """The cluster is not known any more."""
+        for order in [order for order, (key, _) in self._waiting.items() if key[1] == uid]:
+            self._give_up(order, "notConnected")
         for key in [key for key in self._listeners if key[1] == uid]:
-            self._listeners.pop(key).close()
+            self._listeners.pop(key).task.cancel()
             for end in self._ends.pop(key, set()):
                 end.closed.set()
-                end.reset()
 
     def close_all(self) -> None:
         for uid in {key[1] for key in self._listeners}:
@@ -109,32 +116,53 @@ class Tunnels:
             log.warning("site %s opens no tunnel to %s of %s: %s", site, TunnelTarget.Name(key[2]), key[1], refusal.message)
             self._give_up(refusal.id, "refused")
 
+    def bridge_gone(self, site: str) -> None:
+        """What waits for its answer gets none: at once, and not after the time for an answer."""
+        for order in [order for order, (key, _) in self._waiting.items() if key[0] == site]:
+            self._give_up(order, "notConnected")
+
     async def serve(self, site: str, context: Context) -> None:
         """A call of the site's bridge, to its end. Raises Refused."""
-        key, end, first = await self._claimed(site, context)
+        key, end = self._claimed(site, context)
+        whole, broke = False, None
         with self._metrics.tunnels.labels(site).track_inprogress():
-            whole = False
             try:
-                await self._carry(end, context, first)
+                await self._carry(end, context)
                 whole = True
-            except (ConnectionError, TimeoutError) as error:
-                await context.abort(grpc.StatusCode.ABORTED, f"the connection has ended: {error}")
+            except OSError as error:
+                broke = error
             finally:  # also when the site has cancelled its call
                 self._ends.get(key, set()).discard(end)
                 self._finish(end, whole)
+        if broke is not None:
+            await context.abort(grpc.StatusCode.ABORTED, f"the connection has ended: {broke}")
 
     def _finish(self, end: _End, whole: bool) -> None:
         if whole:
-            end.writer.close()
+            end.socket.close()
         else:
             self._metrics.tunnels_failed.labels(end.site, "broken").inc()
             end.reset()
 
-    def _accept(self, key: Key, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _listen(self, key: Key, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        with listener:
+            while True:
+                try:
+                    opened, _ = await loop.sock_accept(listener)
+                except OSError as error:
+                    log.warning("a connection to %s of %s can't be taken: %s", TunnelTarget.Name(key[2]), key[1], error)
+                    await asyncio.sleep(AGAIN_SECONDS)
+                    continue
+                self._accept(key, opened)
+                await asyncio.sleep(0)  # one that waits already is taken without a turn of the loop
+
+    def _accept(self, key: Key, opened: socket.socket) -> None:
         site, uid, target = key
-        end = _End(site, reader, writer)
+        end = _End(site, opened)
         self._ends.setdefault(key, set()).add(end)
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         order = OpenTunnel(id=secrets.token_urlsafe(16), uid=uid, target=target)
         self._waiting[order.id] = key, end
         end.expiry = asyncio.get_running_loop().call_later(self._limits.tunnel_seconds, self._give_up, order.id, "unanswered")
@@ -159,25 +187,20 @@ class Tunnels:
             end.expiry.cancel()
         return key, end
 
-    async def _claimed(self, site: str, context: Context) -> tuple[Key, _End, TunnelFrame]:
-        """The connection that a call is for, and its first frame. Raises Refused."""
-        try:
-            async with asyncio.timeout(self._limits.hello_seconds):
-                first = await context.read()
-        except TimeoutError as error:
-            words = f"no frame came within {self._limits.hello_seconds:g} s"
-            raise Refused(Why.HELLO, grpc.StatusCode.DEADLINE_EXCEEDED, words) from error
-        known, _ = self._waiting.get(first.id, (None, None)) if isinstance(first, TunnelFrame) else (None, None)
+    def _claimed(self, site: str, context: Context) -> tuple[Key, _End]:
+        """The connection that a call is for. Raises Refused."""
+        order = next((str(value) for key, value in context.invocation_metadata() or () if key == ID_KEY), "")
+        known, _ = self._waiting.get(order, (None, None))
         if known is None or known[0] != site:
             raise Refused(Why.UNKNOWN_TUNNEL, grpc.StatusCode.NOT_FOUND, "no connection waits under that id (any more)")
-        key, end = self._take(first.id)
+        key, end = self._take(order)
         assert key is not None and end is not None
-        return key, end, first
+        return key, end
 
-    async def _carry(self, end: _End, context: Context, first: TunnelFrame) -> None:
-        """Both ways, until both have ended. Raises ConnectionError, TimeoutError, Refused."""
+    async def _carry(self, end: _End, context: Context) -> None:
+        """Both ways, until both have ended. Raises OSError, Refused."""
         closed = asyncio.create_task(end.closed.wait())
-        pumps = {asyncio.create_task(self._to_site(end, context)), asyncio.create_task(self._from_site(end, context, first))}
+        pumps = {asyncio.create_task(self._to_site(end, context)), asyncio.create_task(self._from_site(end, context))}
         try:
             pending: set[asyncio.Task[Any]] = set(pumps)
             while pending:
@@ -197,26 +220,22 @@ class Tunnels:
             await asyncio.gather(closed, *pumps, return_exceptions=True)
 
     async def _to_site(self, end: _End, context: Context) -> None:
-        sent = self._metrics.tunnel_bytes.labels(end.site, "in")
-        while data := await end.reader.read(BLOCK_BYTES):
-            await context.write(TunnelFrame(data=data))
+        loop, sent = asyncio.get_running_loop(), self._metrics.tunnel_bytes.labels(end.site, "in")
+        while data := await loop.sock_recv(end.socket, BLOCK_BYTES):
+            await context.write(data)
             end.moved += len(data)
             sent.inc(len(data))
-        await context.write(TunnelFrame(end=True))
+        await context.write(END)
 
-    async def _from_site(self, end: _End, context: Context, frame: TunnelFrame) -> None:
-        received = self._metrics.tunnel_bytes.labels(end.site, "out")
-        while True:
-            if len(frame.data) > BLOCK_BYTES:
-                words = f"a frame has {len(frame.data)} bytes; {BLOCK_BYTES} may be in it"
-                raise Refused(Why.TOO_LARGE, grpc.StatusCode.INVALID_ARGUMENT, words)
-            end.writer.write(frame.data)
-            await end.writer.drain()
-            end.moved += len(frame.data)
-            received.inc(len(frame.data))
-            if frame.end:
-                end.writer.write_eof()
-                return
-            frame = await context.read()
-            if not isinstance(frame, TunnelFrame):
+    async def _from_site(self, end: _End, context: Context) -> None:
+        loop, received = asyncio.get_running_loop(), self._metrics.tunnel_bytes.labels(end.site, "out")
+        while (data := await context.read()) != END:
+            if not isinstance(data, bytes):
                 raise ConnectionResetError("the site broke it off")
+            if len(data) > BLOCK_BYTES:
+                words = f"a message has {len(data)} bytes; {BLOCK_BYTES} may be in it"
+                raise Refused(Why.TOO_LARGE, grpc.StatusCode.INVALID_ARGUMENT, words)
+            await loop.sock_sendall(end.socket, data)
+            end.moved += len(data)
+            received.inc(len(data))
+        end.socket.shutdown(socket.SHUT_WR)

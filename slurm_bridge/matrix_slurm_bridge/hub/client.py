@@ -18,6 +18,7 @@ import grpc.aio
 
 from matrix_proto.bridge_pb2 import FromHub, FromSite, Hello, Report, TunnelRefused, Welcome
 from matrix_proto.bridge_pb2_grpc import BridgeStub
+from matrix_proto.tunnel import ID_KEY, METHOD
 from matrix_slurm_bridge.agent.errors import ForeignHub, Unusable
 from matrix_slurm_bridge.agent.loop import Agent
 from matrix_slurm_bridge.hub.endpoint import HubEndpoint, HubError
@@ -88,8 +89,11 @@ class HubClient:
         """One connection. Raises AioRpcError, HubError, ForeignHub, Unusable, TimeoutError."""
         metadata = (("authorization", f"Bearer {self._endpoint.token()}"),)
         control, data = self._endpoint.channel(), self._endpoint.channel()
-        tunnels = Tunnels(self._agent.report, lambda: _stub(data).Tunnel(metadata=metadata, wait_for_ready=True), self._refuse)
-        call = _stub(control).Control(metadata=metadata)
+        tunnel: grpc.aio.StreamStreamMultiCallable[Any, Any] = data.stream_stream(METHOD)
+        tunnels = Tunnels(
+            self._agent.report, lambda order: tunnel(metadata=(*metadata, (ID_KEY, order)), wait_for_ready=True), self._refuse
+        )
+        call = BridgeStub(control).Control(metadata=metadata)  # type: ignore[no-untyped-call]
         try:
             await self._greet(call)
             async with asyncio.TaskGroup() as both:
@@ -160,10 +164,6 @@ class HubClient:
     def _refuse(self, refusal: TunnelRefused) -> None:
         self._refused.append(refusal)
         self._news.set()
-
-
-def _stub(channel: grpc.aio.Channel) -> BridgeStub:
-    return BridgeStub(channel)  # type: ignore[no-untyped-call]
 
 
 async def _ended(call: grpc.aio.StreamStreamCall[Any, Any]) -> NoReturn:

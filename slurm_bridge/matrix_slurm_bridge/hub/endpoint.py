@@ -10,8 +10,9 @@ from pathlib import Path
 import grpc
 import grpc.aio
 
-PING_MILLISECONDS = 10_000
-"""A network that was cut is noticed within twice that."""
+from matrix_proto.tunnel import OPTIONS
+
+PING_SECONDS = 10.0
 
 
 class HubError(Exception):
@@ -28,6 +29,8 @@ class HubEndpoint:
     token_file: Path
     authority_file: Path | None = None
     """A certificate (PEM) that has signed the hub's, or is the hub's own; None: those that the machine trusts."""
+    ping_seconds: float = PING_SECONDS
+    """Between pings, and for their answer: a network that was cut is noticed within twice that."""
 
     def token(self) -> str:
         """Read for each connection: a new one needs no restart. Raises HubError."""
@@ -46,7 +49,7 @@ class HubEndpoint:
 
     def channel(self) -> grpc.aio.Channel:
         """A connection of its own, made when the first call is. Raises HubError."""
-        return grpc.aio.secure_channel(self.address, grpc.ssl_channel_credentials(self._authority()), options=_OPTIONS)
+        return grpc.aio.secure_channel(self.address, grpc.ssl_channel_credentials(self._authority()), self._options())
 
     def _authority(self) -> bytes | None:
         if self.authority_file is None:
@@ -56,14 +59,20 @@ class HubEndpoint:
         except OSError as error:
             raise HubError(f"{self.authority_file} can't be read: {error.strerror}") from error
 
-
-_OPTIONS = (
-    ("grpc.keepalive_time_ms", PING_MILLISECONDS),
-    ("grpc.keepalive_timeout_ms", PING_MILLISECONDS),
-    ("grpc.http2.ping_timeout_ms", PING_MILLISECONDS),  # it is what counts for an unanswered ping (grpc 1.85): a minute by default
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.initial_reconnect_backoff_ms", 1_000),
-    ("grpc.max_reconnect_backoff_ms", 10_000),
-    ("grpc.use_local_subchannel_pool", 1),  # else two channels to one address share a connection, and tunnels stand in the way of reports
-)
+    def _options(self) -> list[tuple[str, int]]:
+        """See grpc_types.h."""
+        milliseconds = int(self.ping_seconds * 1000)
+        return [
+            *OPTIONS,
+            ("grpc.keepalive_time_ms", milliseconds),
+            ("grpc.keepalive_timeout_ms", milliseconds),
+            ("grpc.http2.ping_timeout_ms", milliseconds),  # it is what counts for an unanswered ping (grpc 1.85): a minute by default
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.max_pings_without_data", 0),
+            ("grpc.initial_reconnect_backoff_ms", 1_000),
+            ("grpc.max_reconnect_backoff_ms", 10_000),
+            (
+                "grpc.use_local_subchannel_pool",
+                1,
+            ),  # else two channels share a connection, and tunnels stand in the reports' way
+        ]

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import struct
 from collections.abc import Callable
 from typing import Any
 
+import grpc
 import grpc.aio
 
-from matrix_proto.bridge_pb2 import Address, ClusterReport, OpenTunnel, TunnelFrame, TunnelRefused, TunnelTarget
+from matrix_proto.bridge_pb2 import Address, ClusterReport, OpenTunnel, TunnelRefused, TunnelTarget
+from matrix_proto.tunnel import BLOCK_BYTES, END
 
 log = logging.getLogger(__name__)
 
-BLOCK_BYTES = 64 * 1024
-"""The largest part in one frame (bridge.proto)."""
 MOST = 1024
 """At once."""
 CONNECT_SECONDS = 10.0
@@ -26,14 +28,17 @@ _PORTS: dict[TunnelTarget, Callable[[Address], int]] = {
 }
 """All that a hub can reach: these ports, on the heads of its own clusters."""
 
-Call = Callable[[], "grpc.aio.StreamStreamCall[Any, Any]"]
+Call = grpc.aio.StreamStreamCall[Any, Any]
 
 
 class Tunnels:
     """Those of one connection to the hub."""
 
-    def __init__(self, find: Callable[[str], ClusterReport | None], call: Call, refuse: Callable[[TunnelRefused], None]) -> None:
-        """`find`: what is known of a cluster; `call`: opens a call of Tunnel; `refuse`: tells the hub that nothing comes of its order."""
+    def __init__(
+        self, find: Callable[[str], ClusterReport | None], call: Callable[[str], Call], refuse: Callable[[TunnelRefused], None]
+    ) -> None:
+        """`find`: what is known of a cluster; `call`: makes the call for the order of that id; `refuse`: tells the hub that nothing comes
+        of its order."""
         self._find = find
         self._call = call
         self._refuse = refuse
@@ -56,17 +61,20 @@ class Tunnels:
         try:
             host, port = self._target(order)
             async with asyncio.timeout(CONNECT_SECONDS):
-                reader, writer = await asyncio.open_connection(host, port)
-        except (OSError, TimeoutError, ValueError) as error:
+                connected = await _connected(host, port)
+        except (OSError, ValueError) as error:
             self._refuse(TunnelRefused(id=order.id, message=str(error) or type(error).__name__))
             return
+        whole = False
         try:
-            await self._carry(order.id, reader, writer)
-        except (ConnectionError, grpc.aio.AioRpcError) as error:
+            await self._carry(order.id, connected)
+            whole = True
+        except (OSError, grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:  # the last one: written to a call that has ended
             log.debug("a tunnel of %s broke: %s", order.uid, error)
-            writer.transport.abort()
         finally:
-            writer.close()
+            if not whole:  # so that the server does not take half a request for a whole one
+                connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connected.close()
 
     def _target(self, order: OpenTunnel) -> tuple[str, int]:
         """Raises ValueError with what the hub is told."""
@@ -80,36 +88,46 @@ class Tunnels:
             raise ValueError("the cluster has no head now")
         return report.address.host, port(report.address)
 
-    async def _carry(self, order: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Both ways. Raises ConnectionError, AioRpcError."""
-        call = self._call()
+    async def _carry(self, order: str, connected: socket.socket) -> None:
+        """Both ways. Raises OSError, AioRpcError, InvalidStateError."""
+        call = self._call(order)
         try:
-            await call.write(TunnelFrame(id=order))
             async with asyncio.TaskGroup() as both:
-                both.create_task(_to_hub(reader, call))
-                both.create_task(_from_hub(call, writer))
+                both.create_task(_to_hub(connected, call))
+                both.create_task(_from_hub(call, connected))
+            if await call.code() is not grpc.StatusCode.OK:  # the hub may not have passed on all of it yet
+                raise ConnectionResetError("the hub broke it off")
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
         finally:
             call.cancel()
 
 
-async def _to_hub(reader: asyncio.StreamReader, call: grpc.aio.StreamStreamCall[Any, Any]) -> None:
-    while data := await reader.read(BLOCK_BYTES):
-        await call.write(TunnelFrame(data=data))
-    await call.write(TunnelFrame(end=True))
+async def _connected(host: str, port: int) -> socket.socket:
+    """Raises OSError."""
+    opened = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        opened.setblocking(False)
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.get_running_loop().sock_connect(opened, (host, port))
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
+async def _to_hub(connected: socket.socket, call: Call) -> None:
+    loop = asyncio.get_running_loop()
+    while data := await loop.sock_recv(connected, BLOCK_BYTES):
+        await call.write(data)
+    await call.write(END)
     await call.done_writing()
 
 
-async def _from_hub(call: grpc.aio.StreamStreamCall[Any, Any], writer: asyncio.StreamWriter) -> None:
-    while True:
-        frame = await call.read()
-        if not isinstance(frame, TunnelFrame):
+async def _from_hub(call: Call, connected: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    while (data := await call.read()) != END:
+        if not isinstance(data, bytes):
             raise ConnectionResetError("the hub broke it off")
-        if frame.data:
-            writer.write(frame.data)
-            await writer.drain()
-        if frame.end:
-            if writer.can_write_eof():
-                writer.write_eof()
-            return
+        await loop.sock_sendall(connected, data)
+    connected.shutdown(socket.SHUT_WR)

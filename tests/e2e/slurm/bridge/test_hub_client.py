@@ -20,7 +20,7 @@ from matrix_slurm_bridge.agent.lock import AgentLock
 from matrix_slurm_bridge.agent.loop import Agent
 from matrix_slurm_bridge.agent.settings import AgentSettings
 from matrix_slurm_bridge.hub.client import HubClient
-from matrix_slurm_bridge.hub.endpoint import HubEndpoint
+from matrix_slurm_bridge.hub.endpoint import PING_SECONDS, HubEndpoint
 from matrix_slurm_bridge.node.record import FILE, HeadPorts, HeadRecord
 from matrix_slurm_bridge.render.profile import ProfileDirectives
 from matrix_slurm_bridge.slurm.port import JobPhase
@@ -52,15 +52,18 @@ def _token(shared: Path, text: str) -> Path:
 
 
 @asynccontextmanager
-async def bridged(world: World, shared: Path, slurm: FakeSlurm | None = None, instance: str = "i1") -> AsyncIterator[Site]:
+async def bridged(
+    world: World, shared: Path, slurm: FakeSlurm | None = None, port: int = 0, ping_seconds: float = PING_SECONDS
+) -> AsyncIterator[Site]:
+    """`port`: the way to the hub, if it is not the straight one."""
     token = _token(shared, world.token)
     settings = AgentSettings("fair", shared, {"default": ProfileDirectives("default", "/usr/bin/python3")}, poll_seconds=1.0)
     lock = AgentLock(shared / "agent")
     lock.acquire()
     journal, slurm = Journal(shared / "agent" / "journal.db"), slurm or FakeSlurm()
     agent = Agent(slurm, lambda: settings, journal, lock)
-    endpoint = HubEndpoint(f"127.0.0.1:{world.port}", "fair", token, world.directory / AUTHORITY_FILE)
-    hello = Hello(protocol=1, site="fair", host="login1", user="u", instance=instance)
+    endpoint = HubEndpoint(f"127.0.0.1:{port or world.port}", "fair", token, world.directory / AUTHORITY_FILE, ping_seconds)
+    hello = Hello(protocol=1, site="fair", host="login1", user="u", instance="i1")
 
     async def bind(hub: str) -> None:
         journal.bind(hub)

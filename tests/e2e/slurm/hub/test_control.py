@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pytest
 from matrix_operator.backends.slurm.sites import SiteRefusal, SiteReport, SiteSilence
 from matrix_operator.hub.settings import Limits
 from matrix_proto.bridge_pb2 import ClusterDesired, FromSite, Hello
+from tests.e2e.slurm.hub.network import network
 from tests.e2e.slurm.hub.world import HUB_ID, World, run, serving, until
 
 UID = "11111111-2222-3333-4444-555555555555"
@@ -187,37 +186,18 @@ def test_a_network_that_swallows_everything_is_noticed(tmp_path: Path) -> None:
     """Neither side sees an end: only that pings are not answered."""
 
     async def scenario() -> None:
-        async with serving(tmp_path, Limits(keepalive_seconds=1.0, report_seconds=3600.0)) as world, swallowing(world.port) as network:
-            port, swallow = network
-            async with world.connected(address=f"127.0.0.1:{port}"):
-                await until(lambda: world.counted("matrix_hub_site_connected", site="fair") == 1)
-                swallow.set()
-                await until(lambda: world.counted("matrix_hub_site_connected", site="fair") == 0)
-                async with world.connected(instance="another"):
-                    pass
+        async with (
+            serving(tmp_path, Limits(keepalive_seconds=1.0, report_seconds=3600.0)) as world,
+            network(world.port) as way,
+            world.connected(address=f"127.0.0.1:{way.entrance}"),
+        ):
+            await until(lambda: world.counted("matrix_hub_site_connected", site="fair") == 1)
+            way.stall()
+            await until(lambda: world.counted("matrix_hub_site_connected", site="fair") == 0)
+            async with world.connected(instance="another"):
+                pass
 
     run(scenario())
-
-
-@asynccontextmanager
-async def swallowing(port: int) -> AsyncIterator[tuple[int, asyncio.Event]]:
-    """A way to that port on which nothing comes through any more once the event is set, and nothing is closed."""
-    swallow = asyncio.Event()
-
-    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65_536):
-            if not swallow.is_set():
-                writer.write(data)
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(pass_on(reader, back), pass_on(there, writer), return_exceptions=True)
-        writer.close()
-        back.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    yield server.sockets[0].getsockname()[1], swallow
-    server.close()
 
 
 def test_a_frozen_bridge_is_noticed(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from matrix_operator.hub.certificates import AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE, make
 from matrix_operator.hub.settings import Limits
-from matrix_proto.bridge_pb2 import ClusterReport, FromSite, Report, TunnelFrame
+from matrix_proto.bridge_pb2 import ClusterReport, FromSite, Report
 from tests.e2e.slurm.hub.world import World, run, serving, until
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -214,10 +214,10 @@ def test_a_call_that_says_nothing_is_ended(tmp_path: Path) -> None:
         async with serving(tmp_path, Limits(hello_seconds=0.5)) as world:
             bridge = world.bridge()
             async with bridge.channels() as (stub, tunnels):
-                for call in (stub.Control(metadata=bridge.metadata), tunnels.Tunnel(metadata=bridge.metadata)):
-                    async with asyncio.timeout(20):
-                        assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-            assert world.counted("matrix_hub_refused_total", why="hello") == 2
+                async with asyncio.timeout(20):
+                    assert await stub.Control(metadata=bridge.metadata).code() is grpc.StatusCode.DEADLINE_EXCEEDED
+                    assert await tunnels("").code() is grpc.StatusCode.NOT_FOUND
+            assert world.counted("matrix_hub_refused_total", why="hello") == 1
 
     run(scenario())
 
@@ -226,16 +226,14 @@ def test_a_tunnel_call_can_not_be_used_by_another_site(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with serving(tmp_path) as world:
             waiting = world.hub._tunnels._waiting
-            address = await world.hub._tunnels.listen(("elsewhere", "uid", 4))  # type: ignore[arg-type]
+            address = world.hub._tunnels.listen(("elsewhere", "uid", 4))  # type: ignore[arg-type]
             world.hub._tunnels._ask = lambda site, order: True
             host, _, port = address.rpartition(":")
             _, writer = await asyncio.open_connection(host, int(port))
             await until(lambda: bool(waiting))
             bridge = world.bridge()
-            async with bridge.channels() as (_, stub):
-                call = stub.Tunnel(metadata=bridge.metadata)
-                await call.write(TunnelFrame(id=next(iter(waiting))))
-                assert await call.code() is grpc.StatusCode.NOT_FOUND
+            async with bridge.channels() as (_, tunnel):
+                assert await tunnel(next(iter(waiting))).code() is grpc.StatusCode.NOT_FOUND
             assert waiting, "it still waits for its own site"
             writer.transport.abort()
 

@@ -15,9 +15,10 @@ import grpc
 import pytest
 
 from matrix_operator.hub.settings import Limits
-from matrix_proto.bridge_pb2 import ClusterDesired, OpenTunnel, TunnelFrame, TunnelTarget
+from matrix_proto.bridge_pb2 import ClusterDesired, OpenTunnel, TunnelTarget
+from matrix_proto.tunnel import BLOCK_BYTES, WINDOW_BYTES
 from tests.e2e.slurm.hub.world import LIMITS, World, run, running, serving, until
-from tests.fakes.bridge import FakeBridge
+from tests.fakes.bridge import FakeBridge, Tunnel
 
 UID = "11111111-2222-3333-4444-555555555555"
 GATEWAY = TunnelTarget.GATEWAY
@@ -133,6 +134,49 @@ def test_who_reads_slowly_slows_the_sender_and_fills_no_memory(tmp_path: Path) -
     run(scenario())
 
 
+def resident() -> int:
+    """Bytes that this process holds: hub, bridge and server together."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_many_who_read_slowly_beside_one_who_reads_fast_fill_no_memory(tmp_path: Path) -> None:
+    """gRPC would widen the windows of all to what the fast one can use."""
+    many, mine = 50, 5 * (BLOCK_BYTES + WINDOW_BYTES)
+    """What each may cost: a block and a window at the hub, a block and the server's buffers at the site, and what allocators keep."""
+    sent = 0
+
+    async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        while True:
+            writer.write(bytes(65_536))
+            await writer.drain()
+            sent += 65_536
+
+    async def scenario() -> None:
+        async with site(tmp_path, pour) as (_, _, place):
+            fast, writer = await asyncio.open_connection(*place)
+
+            async def swallow(count: int) -> None:
+                while count > 0:
+                    count -= len(await fast.read(1024**2))
+
+            await swallow(100_000_000)
+            before = resident()
+            slow = [await asyncio.open_connection(*place, limit=1024) for _ in range(many)]
+            await swallow(100_000_000)
+            writer.transport.abort()
+            last, still = -1, 0
+            while still < 10:  # until nothing has moved for a second
+                still = still + 1 if sent == last else 0
+                last = sent
+                await asyncio.sleep(0.1)
+            assert resident() - before < many * mine
+            for _, one in slow:
+                one.transport.abort()
+
+    run(scenario())
+
+
 async def reset(place: tuple[str, int]) -> str:
     """How a connection there ends: whole, or reset."""
     reader, writer = await asyncio.open_connection(*place)
@@ -240,21 +284,12 @@ def test_a_tunnel_through_which_nothing_comes_is_closed(tmp_path: Path) -> None:
     run(scenario())
 
 
-@pytest.mark.parametrize(
-    ("frame", "code"),
-    [
-        (TunnelFrame(id="guessed", data=b"x"), grpc.StatusCode.NOT_FOUND),
-        (TunnelFrame(data=b"x"), grpc.StatusCode.NOT_FOUND),
-    ],
-)
-def test_a_call_that_nobody_waits_for_is_refused(tmp_path: Path, frame: TunnelFrame, code: grpc.StatusCode) -> None:
+@pytest.mark.parametrize("order", ["guessed", ""])
+def test_a_call_that_nobody_waits_for_is_refused(tmp_path: Path, order: str) -> None:
     async def scenario() -> None:
         async with serving(tmp_path) as world:
-            bridge = world.bridge()
-            async with bridge.channels() as (_, stub):
-                call = stub.Tunnel(metadata=bridge.metadata)
-                await call.write(frame)
-                assert await call.code() is code
+            async with world.bridge().channels() as (_, tunnel):
+                assert await tunnel(order).code() is grpc.StatusCode.NOT_FOUND
             assert world.counted("matrix_hub_refused_total", why="unknownTunnel") == 1
 
     run(scenario())
@@ -264,9 +299,9 @@ def test_a_frame_that_is_too_large_costs_its_own_connection(tmp_path: Path) -> N
     async def scenario() -> None:
         async with site(tmp_path, echo) as (world, bridge, place):
 
-            async def oversized(_: object, stub: object, order: OpenTunnel) -> None:
-                call = stub.Tunnel(metadata=bridge.metadata)  # type: ignore[attr-defined]
-                await call.write(TunnelFrame(id=order.id, data=bytes(65_537)))
+            async def oversized(_: object, tunnel: Tunnel, order: OpenTunnel) -> None:
+                call = tunnel(order.id)
+                await call.write(bytes(BLOCK_BYTES + 1))
                 await call.code()
 
             bridge.tunnel = oversized  # type: ignore[method-assign,assignment]

@@ -1,0 +1,152 @@
+"""The network between a bridge and its hub is cut: in the middle of an answer, for long, for a moment; and the hub comes back another one.
+The bridge's own client and a real hub, over TLS; jobs are in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from matrix_operator.hub.settings import Limits
+from matrix_proto.bridge_pb2 import ClusterReport
+from tests.e2e.slurm.bridge.test_hub_client import GATEWAY, Site, bridged, head_up, told, wish
+from tests.e2e.slurm.hub.network import Network, network
+from tests.e2e.slurm.hub.world import World, run, serving, until
+from tests.unit.slurm_agent.samples import UID
+
+ANSWER = os.urandom(3_000_000)
+QUICK = Limits(keepalive_seconds=1.0, tunnel_seconds=2.0)
+Place = tuple[str, int]
+
+
+@dataclass
+class Way:
+    """From a user to a server at a site."""
+
+    world: World
+    site: Site
+    network: Network
+    place: Place
+    goes_on: asyncio.Event
+    """Cleared: answers stop in the middle."""
+
+    async def ask(self) -> bytes:
+        """The whole answer. Raises ConnectionResetError; a hang is a TimeoutError."""
+        async with asyncio.timeout(20):
+            reader, writer = await asyncio.open_connection(*self.place)
+            try:
+                writer.write(b"?")
+                return await reader.read()
+            finally:
+                writer.transport.abort()
+
+
+@asynccontextmanager
+async def joined(directory: Path, limits: Limits, ping_seconds: float) -> AsyncIterator[Way]:
+    goes_on = asyncio.Event()
+    goes_on.set()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Once asked: as an old HTTP server does it, whose answer ends with the connection."""
+        await reader.read(1)
+        writer.write(ANSWER[: len(ANSWER) // 2])
+        await goes_on.wait()
+        writer.write(ANSWER[len(ANSWER) // 2 :])
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with (
+        serving(directory, limits) as world,
+        network(world.port) as between,
+        bridged(world, directory / "shared", port=between.entrance, ping_seconds=ping_seconds) as site,
+    ):
+        world.hub.want("fair", wish())
+        await until(lambda: bool(site.slurm.queue))
+        head_up(site, server.sockets[0].getsockname()[1])
+        await until(lambda: (report := told(world)) is not None and report.HasField("address"))
+        address = await world.hub.reach("fair", UID, GATEWAY)
+        assert address is not None
+        host, _, port = address.rpartition(":")
+        yield Way(world, site, between, (host, int(port)), goes_on)
+    server.close()
+
+
+@pytest.mark.parametrize("count", [1, 5_000, 300_001, 1_700_003])
+def test_a_connection_cut_in_the_middle_of_a_frame_is_a_reset_and_no_whole_answer(tmp_path: Path, count: int) -> None:
+    async def scenario() -> None:
+        async with joined(tmp_path, Limits(), 10.0) as way:
+            assert await way.ask() == ANSWER
+            before = way.site.client.state.since
+            way.network.cut_after(count)
+            with pytest.raises(ConnectionResetError):
+                await way.ask()
+            await until(lambda: way.site.client.state.connected and way.site.client.state.since != before)
+            assert await way.ask() == ANSWER
+            assert len(way.site.slurm.queue) == 1, "nothing was submitted again"
+
+    run(scenario())
+
+
+def test_a_network_that_is_gone_for_long_is_told_at_both_ends_and_found_again(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with joined(tmp_path, QUICK, 1.0) as way:
+            way.goes_on.clear()
+            asking = asyncio.create_task(way.ask())
+            await until(lambda: way.world.counted("matrix_hub_tunnels", site="fair") == 1)
+            way.network.stall()
+            way.goes_on.set()
+            with pytest.raises(ConnectionResetError):
+                await asking
+            await until(lambda: not way.site.client.state.connected and "ping timeout" in way.site.client.state.problem.lower())
+            with pytest.raises(ConnectionResetError):
+                await way.ask()
+            await until(lambda: way.world.counted("matrix_hub_site_connected", site="fair") == 0)
+            way.network.mend()
+            await until(lambda: way.site.client.state.connected, 60)
+            await until(lambda: way.world.counted("matrix_hub_site_connected", site="fair") == 1)
+            assert await way.ask() == ANSWER
+            assert len(way.site.slurm.queue) == 1
+
+    run(scenario(), 120)
+
+
+def test_a_moment_without_a_network_costs_nothing_but_time(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with joined(tmp_path, Limits(), 10.0) as way:
+            way.goes_on.clear()
+            asking = asyncio.create_task(way.ask())
+            await until(lambda: way.world.counted("matrix_hub_tunnels", site="fair") == 1)
+            way.network.stall()
+            way.goes_on.set()
+            await asyncio.sleep(1)
+            way.network.mend()
+            assert await asking == ANSWER
+            assert way.site.client.state.connected
+
+    run(scenario())
+
+
+def test_a_hub_that_comes_back_with_an_empty_memory_hears_of_the_cluster_and_nothing_is_done_to_it(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with joined(tmp_path, Limits(), 10.0) as way:
+            await way.world.hub.stop()
+            await until(lambda: not way.site.client.state.connected)
+            async with serving(tmp_path) as again:
+                (way.site.shared / "token").write_text(again.token)
+                way.network.port = again.port
+                await until(lambda: told(again) is not None, 60)
+                report = told(again)
+                assert report is not None and report.presence == ClusterReport.PRESENT
+                again.hub.want("fair", wish())
+                address = await again.hub.reach("fair", UID, GATEWAY)
+                assert address is not None
+                host, _, port = address.rpartition(":")
+                assert await Way(again, way.site, way.network, (host, int(port)), way.goes_on).ask() == ANSWER
+                assert len(way.site.slurm.queue) == 1
+
+    run(scenario(), 120)
