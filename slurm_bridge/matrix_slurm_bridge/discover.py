@@ -151,8 +151,18 @@ def _common(findings: Findings, partition: Partition | None) -> Iterator[str]:
     if kinds:
         yield f"    gpuTypes: {{{', '.join(f'{kind.upper()}: {kind}' for kind in kinds)}}}    # accelerator of a manifest: Slurm's type"
     yield "    # gpuDirective: gres    # where the site wants --gres=gpu:TYPE:N and no --gpus-per-node"
-    yield "    # timeLimit: 12:00:00    # of workers; longer ones are made anew one by one before it is over"
+    yield "    # timeLimit: 12:00:00    # of workers, which are succeeded one by one before it is over"
+    yield _head_time_limit(next((one for one in findings.partitions if one.default), partition))
     yield "    # allowedDirectives: [partition, qos, constraint]    # what a manifest may name itself"
+
+
+def _head_time_limit(partition: Partition | None) -> str:
+    """The longest that its partition gives: while another head takes over nothing answers."""
+    if partition is None or partition.time_limit is None:
+        return "    # headTimeLimit: 7-00:00:00    # of the head; ask for the longest, for nothing answers while another one takes over"
+    minutes, seconds = divmod(int(partition.time_limit.total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"    headTimeLimit: {hours}:{minutes:02}:{seconds:02}    # of the head; the partition's longest"
 
 
 def _described(partition: Partition) -> str:

@@ -27,13 +27,22 @@ def test_what_is_written_can_be_read_and_is_what_was_found() -> None:
     assert (gpu.partition, gpu.head_partition, gpu.gpu_types) == ("gpu-h100", "cpu", {"H100": "h100"})
 
 
+def test_the_head_asks_for_the_longest_time_that_its_partition_gives() -> None:
+    profiles = site.parse(discover.site_yaml(FOUND), "site.yaml").directives()
+    assert {name: one.head_time_limit for name, one in profiles.items()} == {"default": CPU.time_limit, "gpu": CPU.time_limit}
+    without = site.parse(discover.site_yaml(replace(FOUND, partitions=[replace(CPU, time_limit=None)])), "site.yaml")
+    assert without.profiles["default"].head_time_limit is None
+
+
 def test_a_poor_site_gets_a_file_too() -> None:
     text = discover.site_yaml(replace(FOUND, partitions=[], account=None, shared=[], cluster="7"))
     read = site.parse(text, "site.yaml")
     assert list(read.profiles) == ["default"] and read.site == "site" and read.profiles["default"].account is None
 
 
-@pytest.mark.parametrize("lines", [("hub:",), ("timeLimit:",), ("account:", "timeLimit:", "allowedDirectives:", "gpuDirective:")])
+@pytest.mark.parametrize(
+    "lines", [("hub:",), ("timeLimit:",), ("headTimeLimit:",), ("account:", "timeLimit:", "allowedDirectives:", "gpuDirective:")]
+)
 def test_what_is_in_comments_can_be_uncommented(lines: tuple[str, ...]) -> None:
     text = discover.site_yaml(replace(FOUND, account=None))
     for line in lines:
