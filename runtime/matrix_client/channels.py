@@ -18,6 +18,7 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     # data between them (grpc.http2.max_pings_without_data); a server with default settings closes the connection at the third.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),  # it is what counts for an unanswered ping (grpc 1.85): a minute by default
     ("grpc.keepalive_permit_without_calls", 0),
     # Whether to try a replica again is decided by the picker, not by a channel that waits.
     ("grpc.initial_reconnect_backoff_ms", 200),

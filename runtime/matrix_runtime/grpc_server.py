@@ -25,6 +25,7 @@ def options(largest_request: int, largest_reply: int = -1) -> list[tuple[str, An
         ("grpc.max_send_message_length", largest_reply),
         ("grpc.keepalive_time_ms", milliseconds),
         ("grpc.keepalive_timeout_ms", milliseconds),
+        ("grpc.http2.ping_timeout_ms", milliseconds),  # it is what counts for an unanswered ping (grpc 1.85): a minute by default
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 900),

@@ -15,7 +15,7 @@ import pytest
 from matrix_operator.hub.settings import Limits
 from matrix_proto.bridge_pb2 import ClusterReport
 from tests.e2e.slurm.bridge.test_hub_client import GATEWAY, Site, bridged, head_up, told, wish
-from tests.e2e.slurm.hub.network import Network, network
+from tests.lab.network import Network, network
 from tests.e2e.slurm.hub.world import World, run, serving, until
 from tests.unit.slurm_agent.samples import UID
 

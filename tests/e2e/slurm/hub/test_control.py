@@ -13,7 +13,7 @@ import pytest
 from matrix_operator.backends.slurm.sites import SiteRefusal, SiteReport, SiteSilence
 from matrix_operator.hub.settings import Limits
 from matrix_proto.bridge_pb2 import ClusterDesired, FromSite, Hello
-from tests.e2e.slurm.hub.network import network
+from tests.lab.network import network
 from tests.e2e.slurm.hub.world import HUB_ID, World, run, serving, until
 
 UID = "11111111-2222-3333-4444-555555555555"

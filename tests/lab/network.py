@@ -1,4 +1,4 @@
-"""The network between a bridge and its hub, on loopback, to be cut."""
+"""A network between two programs of this machine, to be cut."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Network:
         self._passes.set()
 
     def cut_after(self, count: int) -> None:
-        """All connections are reset after so many more bytes to the hub; later ones come through."""
+        """All connections are reset after so many more bytes to that port; later ones come through."""
         self._left = count
 
     def cut(self) -> None:
