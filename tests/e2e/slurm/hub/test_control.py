@@ -71,7 +71,7 @@ def test_everything_wanted_is_said_again_after_each_new_connection(tmp_path: Pat
 
 def test_a_short_absence_makes_nothing_unknown_a_long_one_does(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with serving(tmp_path, Limits(report_seconds=2.0)) as world:
+        async with serving(tmp_path, Limits(report_seconds=5.0)) as world:
             world.hub.want("fair", wish())
             async with world.connected():
                 await until(lambda: heard(world))
