@@ -17,6 +17,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from subprocess import Popen
+from threading import Event, Thread
 from types import FrameType
 from typing import Any
 
@@ -35,6 +36,7 @@ from ray._raylet import (  # type: ignore[attr-defined]
 from matrix_slurm_bridge.node.launch import LIMIT_SECONDS, LaunchPlan
 from matrix_slurm_bridge.node.parts import DASHBOARD, GCS, RAYLET, last_words, spawn
 
+_WATCH_SECONDS = 0.25
 _DASHBOARD_MODULES = "ServeHead,JobHead,NodeHead,StateHead,ReportHead,UsageStatsHead"
 _PARTS = {ray_constants.PROCESS_TYPE_GCS_SERVER: GCS, ray_constants.PROCESS_TYPE_RAYLET: RAYLET}
 
@@ -63,6 +65,7 @@ class Starter:
         self._plan = plan
         self._out = out
         self._started: list[tuple[str, list[str], Popen[bytes]]] = []
+        self._over = Event()
 
     def run(self) -> bool:
         """Whether the node's raylet is known to the GCS."""
@@ -71,15 +74,25 @@ class Starter:
             return services.ProcessInfo(self._spawn(_PARTS[process_type], command), *[None] * 7)  # the rest tells of debuggers
 
         services.start_ray_process = start_ray_process
+        Thread(target=self._watch, daemon=True).start()
         head = self._plan.gcs_address is None
         kind = self._head_class() if head else Member
         try:
             kind(_parameters(self._plan), head=head, shutdown_at_exit=False, spawn_reaper=False)
         except Exception as error:
+            self._over.set()
             self._report(failed=self._explain(error))
             return False
+        self._over.set()
         self._report(done=True)
         return True
+
+    def _watch(self) -> None:
+        """Ray itself waits for most of a minute for a part that has ended at once, since a stranger took its port in the last moment."""
+        while not self._over.wait(_WATCH_SECONDS):
+            if any(child.poll() is not None for _, _, child in list(self._started)):
+                self._report(failed=self._explain(RuntimeError("a part of Ray ended")))
+                os._exit(1)
 
     def _spawn(self, part: str, argv: list[str]) -> Popen[bytes]:
         child = spawn(argv, os.environ, Path.cwd())
