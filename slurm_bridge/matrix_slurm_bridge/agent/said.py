@@ -53,11 +53,14 @@ class Said:
 
 def read_said(directory: ClusterDirectory, tags: Sequence[JobTag]) -> Said:
     """Of those jobs. Raises Unusable."""
+    record = files.read_record(directory)
+    begun = (record.attempt, record.serial) if record else None
     words = {tag: read_status(directory.status_file(tag)) for tag in tags}
+    heads = [tag for tag in tags if tag.role == HEAD]
     asked = {tag: files.asked_to_drain(directory, tag) for tag in tags if tag.role != HEAD}
     return Said(
-        record=files.read_record(directory),
+        record=record,
         statuses={tag: word for tag, word in words.items() if word is not None},
-        standing_by=frozenset(tag for tag in tags if tag.role == HEAD and files.stands_by(directory, tag)),
+        standing_by=frozenset(tag for tag in heads if (tag.attempt, tag.serial) != begun and files.stands_by(directory, tag)),
         draining={tag: at for tag, at in asked.items() if at is not None},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from matrix_crds.reasons import ClusterReason
@@ -106,6 +107,8 @@ class HeadProgram:
             self._session.status.say(NodePhase.STANDBY, "stands by until the former head has ended")
             self._look_after(self._now())
             self._session.wait(_TURN_SECONDS)
+        with suppress(OSError):  # it does not stand by any more, whoever said so
+            self._session.plan.directory.standby_file(self._session.plan.tag).unlink(missing_ok=True)
 
     def _former_has_ended(self) -> bool:
         """By its own word. If it can't say so, the agent says that this one may begin."""
