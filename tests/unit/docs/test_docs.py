@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import BENCHES
+from tests.e2e.page import blocks
 
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -47,6 +48,12 @@ def test_every_fault_is_held_by_a_test() -> None:
     rows = [line for line in (ROOT / "docs" / "faults.md").read_text().splitlines() if line.startswith("| ") and "fault |" not in line]
     assert len(rows) > 30
     assert [row for row in rows if not NAMED_TEST.search(row)] == []
+
+
+def test_the_page_for_slurm_sites_has_no_command_that_no_test_types() -> None:
+    page = ROOT / "docs" / "slurm.md"
+    typed = [block for section in ("Set it up, once", "A first cluster", "From Kubernetes") for block in blocks(page, section)]
+    assert typed == blocks(page) and page.read_text().count("```") == 2 * len(typed) > 0
 
 
 def test_every_page_is_reached_from_the_readme() -> None:
