@@ -61,9 +61,10 @@ class Network:
 
 
 @asynccontextmanager
-async def network(port: int) -> AsyncIterator[Network]:
+async def network(port: int, entrance: int = 0) -> AsyncIterator[Network]:
+    """`entrance`: where it listens; 0 for any."""
     it = Network(port)
-    server = await asyncio.start_server(it.serve, HERE, 0)
+    server = await asyncio.start_server(it.serve, HERE, entrance)
     it.entrance = server.sockets[0].getsockname()[1]
     try:
         yield it

@@ -31,7 +31,11 @@ REPORT_SECONDS = 10.0
 SOONEST_SECONDS = 0.3
 """Between two reports: changes that come together are told together."""
 WELCOME_SECONDS = 15.0
-LONGEST_PAUSE_SECONDS = 30.0
+FIRST_PAUSE_SECONDS = 0.25
+LONGEST_PAUSE_SECONDS = 15.0
+PASSING = 3
+"""So many tries without a connection in a row are nothing to warn of: behind a Service stand operators of which one listens, and each try
+comes to any of them."""
 
 
 @dataclass
@@ -69,20 +73,26 @@ class HubClient:
 
     async def run(self) -> None:
         """Until cancelled."""
-        failures = 0
+        failures, warned = 0, ""
         while True:
+            passing = False
             try:
                 await self._session()
                 problem = "the hub has ended the connection"
             except grpc.aio.AioRpcError as error:
-                problem = _words(error, self._endpoint)
+                problem, passing = _words(error, self._endpoint), error.code() is grpc.StatusCode.UNAVAILABLE
             except (HubError, ForeignHub, Unusable, TimeoutError) as error:
                 problem = str(error) or f"the hub has not answered within {WELCOME_SECONDS:g} s"
-            failures = 1 if self.state.connected else failures + 1
-            if problem != self.state.problem:
+            if self.state.connected:
+                failures, warned = 0, ""
+            failures += 1
+            if passing and failures <= PASSING:
+                log.info("no connection to the hub %s, it is tried again: %s", self._endpoint.address, problem)
+            elif problem != warned:
                 log.warning("no connection to the hub %s: %s", self._endpoint.address, problem)
+                warned = problem
             self.state = HubState(since=datetime.now(UTC), problem=problem, hub_id=self.state.hub_id)
-            pause = min(LONGEST_PAUSE_SECONDS, 2.0 ** min(failures - 1, 10))
+            pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(failures - 1, 10))
             await asyncio.sleep(pause * self._chance.uniform(0.5, 1.0))
 
     async def _session(self) -> None:
@@ -96,6 +106,7 @@ class HubClient:
         call = BridgeStub(control).Control(metadata=metadata)  # type: ignore[no-untyped-call]
         try:
             await self._greet(call)
+            data.get_state(try_to_connect=True)  # so that the first tunnel need not wait for it
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._hear(call, tunnels))
                 both.create_task(self._tell(call))
@@ -180,4 +191,6 @@ def _words(error: grpc.aio.AioRpcError, endpoint: HubEndpoint) -> str:
         return f"the hub does not know the token in {endpoint.token_file} ({details}); ask its operator for a new one"
     if "CERTIFICATE_VERIFY_FAILED" in details or "certificate" in details.lower():
         return f"the hub's certificate is not trusted ({details}); give the authority that has signed it with --ca"
+    if code is grpc.StatusCode.UNAVAILABLE and "refused" in details:
+        return f"{endpoint.address} refuses connections: no operator acts there, or this try came to one that stands by ({details})"
     return details or code.name

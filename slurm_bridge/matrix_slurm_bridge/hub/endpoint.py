@@ -69,8 +69,8 @@ class HubEndpoint:
             ("grpc.http2.ping_timeout_ms", milliseconds),  # it is what counts for an unanswered ping (grpc 1.85): a minute by default
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.max_pings_without_data", 0),
-            ("grpc.initial_reconnect_backoff_ms", 1_000),
-            ("grpc.max_reconnect_backoff_ms", 10_000),
+            ("grpc.initial_reconnect_backoff_ms", 200),
+            ("grpc.max_reconnect_backoff_ms", 2_000),  # a user who waits for a tunnel is given up after 15 s
             (
                 "grpc.use_local_subchannel_pool",
                 1,

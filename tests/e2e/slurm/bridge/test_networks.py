@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ import pytest
 from matrix_operator.hub.settings import Limits
 from matrix_proto.bridge_pb2 import ClusterReport
 from tests.e2e.slurm.bridge.test_hub_client import GATEWAY, Site, bridged, head_up, told, wish
-from tests.lab.network import Network, network
 from tests.e2e.slurm.hub.world import World, run, serving, until
+from tests.lab.network import Network, network
+from tests.lab.ports import free_port
 from tests.unit.slurm_agent.samples import UID
 
 ANSWER = os.urandom(3_000_000)
@@ -150,3 +152,22 @@ def test_a_hub_that_comes_back_with_an_empty_memory_hears_of_the_cluster_and_not
                 assert len(way.site.slurm.queue) == 1
 
     run(scenario(), 120)
+
+
+def test_a_bridge_that_comes_to_an_operator_that_stands_by_tries_again_soon_and_says_little(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It stands by without a port: the connection is refused."""
+    port = free_port()
+
+    async def scenario() -> None:
+        async with serving(tmp_path) as world, bridged(world, tmp_path / "shared", port=port) as site:
+            await until(lambda: f"127.0.0.1:{port} refuses connections" in site.client.state.problem)
+            assert not [record for record in caplog.records if record.name.startswith("matrix_slurm_bridge.hub")]
+            async with network(world.port, port):
+                began = time.monotonic()
+                await until(lambda: site.client.state.connected)
+                assert time.monotonic() - began < 5
+
+    with caplog.at_level("WARNING"):
+        run(scenario())
