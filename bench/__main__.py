@@ -5,7 +5,18 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHES = ("light_commands", "controller", "startup", "endpoint", "sdk", "gateway", "kubernetes_operator", "slurm_poll", "slurm_start")
+BENCHES = (
+    "light_commands",
+    "controller",
+    "startup",
+    "endpoint",
+    "sdk",
+    "gateway",
+    "kubernetes_operator",
+    "slurm_poll",
+    "slurm_start",
+    "slurm_tunnel",
+)
 
 
 def main(names: list[str]) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import struct
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +17,7 @@ import pytest
 
 from matrix_operator.hub.settings import Limits
 from matrix_proto.bridge_pb2 import ClusterReport
-from tests.e2e.slurm.bridge.test_hub_client import GATEWAY, Site, bridged, head_up, told, wish
+from tests.e2e.slurm.bridge.test_hub_client import GATEWAY, Serve, Site, bridged, head_up, told, wish
 from tests.e2e.slurm.hub.world import World, run, serving, until
 from tests.lab.network import Network, network
 from tests.lab.ports import free_port
@@ -49,7 +51,8 @@ class Way:
 
 
 @asynccontextmanager
-async def joined(directory: Path, limits: Limits, ping_seconds: float) -> AsyncIterator[Way]:
+async def joined(directory: Path, limits: Limits, ping_seconds: float, serve: Serve | None = None) -> AsyncIterator[Way]:
+    """`serve`: of the server at the site; by default it says ANSWER."""
     goes_on = asyncio.Event()
     goes_on.set()
 
@@ -61,7 +64,7 @@ async def joined(directory: Path, limits: Limits, ping_seconds: float) -> AsyncI
         writer.write(ANSWER[len(ANSWER) // 2 :])
         writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve or answer, "127.0.0.1", 0)
     async with (
         serving(directory, limits) as world,
         network(world.port) as between,
@@ -115,6 +118,30 @@ def test_a_network_that_is_gone_for_long_is_told_at_both_ends_and_found_again(tm
             assert len(way.site.slurm.queue) == 1
 
     run(scenario(), 120)
+
+
+def test_half_a_request_whose_sender_breaks_off_is_no_whole_one_to_the_server(tmp_path: Path) -> None:
+    heard: list[str] = []
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append((await reader.readexactly(4)).decode())
+        try:
+            heard.append(f"ended: {await reader.read()!r}")
+        except ConnectionResetError:
+            heard.append("reset")
+        writer.close()
+
+    async def scenario() -> None:
+        async with joined(tmp_path, Limits(), 10.0, hear) as way:
+            _, writer = await asyncio.open_connection(*way.place)
+            writer.write(b"half")
+            await until(lambda: heard == ["half"])
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+            await until(lambda: len(heard) == 2)
+            assert heard == ["half", "reset"]
+
+    run(scenario())
 
 
 def test_a_moment_without_a_network_costs_nothing_but_time(tmp_path: Path) -> None:
