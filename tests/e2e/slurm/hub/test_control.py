@@ -13,8 +13,8 @@ import pytest
 from matrix_operator.backends.slurm.sites import SiteRefusal, SiteReport, SiteSilence
 from matrix_operator.hub.settings import Limits
 from matrix_proto.bridge_pb2 import ClusterDesired, FromSite, Hello
-from tests.lab.network import network
 from tests.e2e.slurm.hub.world import HUB_ID, World, run, serving, until
+from tests.lab.network import network
 
 UID = "11111111-2222-3333-4444-555555555555"
 
