@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,8 @@ JOBS = int(os.environ.get("JOBS", "10000"))
 OURS = 200
 """Of these; the others are somebody else's."""
 RUNS = 15
+SUBMISSIONS = 45
+"""Of each way to submit: one differs from the next by more than the ways do."""
 LIMITS = {"MaxJobCount": "20000", "SchedulerParameters": "batch_sched_delay=0,sched_interval=60,bf_interval=600,default_queue_depth=1"}
 ROOT = Path(__file__).resolve().parents[1]
 FILL = "for ((n = 0; n < $1; n++)); do sbatch --parsable --begin=now+1day --mem=1M -o /dev/null -J other --wrap true >/dev/null; done"
@@ -62,27 +65,41 @@ async def inside() -> dict[str, list[float]]:
     for index in range(OURS):
         await slurm.submit(submission(uid, index))
     assert len(await slurm.jobs()) == OURS
-    found: dict[str, list[float]] = {name: [] for name in ("poll", "poll and places", "squeue", "submit", "sbatch", "submitit", "cancel")}
-    peer = submitit_job() if importlib.util.find_spec("submitit") else None
+    found: dict[str, list[float]] = {name: [] for name in ("poll", "poll and places", "squeue", "cancel")}
+    found |= await submissions(slurm, uid)
     for run in range(RUNS):
         found["poll"].append(await timed(slurm.jobs))
         found["poll and places"].append(await timed(SlurmCommands().jobs))
         found["squeue"].append(await asyncio.to_thread(seconds, partial(bare, "squeue", "--me")))
-        found["submit"].append(await timed(partial(slurm.submit, submission(uid, OURS + run))))
-        script = submission(uid, OURS + RUNS + run).script
-        found["sbatch"].append(await asyncio.to_thread(seconds, partial(bare, "sbatch", "--parsable", stdin=script)))
-        if peer:
-            found["submitit"].append(await asyncio.to_thread(seconds, peer))
         job = next(job for job in await slurm.jobs() if job.tag.index == OURS + run)
         found["cancel"].append(await timed(partial(slurm.cancel, job)))
     return found
 
 
+async def submissions(slurm: SlurmCommands, uid: str) -> dict[str, list[float]]:
+    """Each way by turns, and each as often the first of a turn as the others."""
+    found: dict[str, list[float]] = {"submit": [], "sbatch": [], "submitit": []}
+    peer = submitit_job() if importlib.util.find_spec("submitit") else None
+    ways = deque(name for name in found if peer or name != "submitit")
+    for run in range(SUBMISSIONS):
+        ours, script = submission(uid, OURS + run), submission(uid, OURS + SUBMISSIONS + run).script
+        for way in ways:
+            if way == "submit":
+                found[way].append(await timed(partial(slurm.submit, ours)))
+            else:
+                work = partial(bare, "sbatch", "--parsable", stdin=script) if way == "sbatch" else peer
+                assert work is not None
+                found[way].append(await asyncio.to_thread(seconds, work))
+        ways.rotate()
+    return found
+
+
 def submitit_job() -> Callable[[], object]:
-    """Submits a function."""
+    """Submits a function, without the pause that submitit makes between two submissions: it is none of the work."""
     submitit = importlib.import_module("submitit")
 
     executor = submitit.AutoExecutor(folder=str(Path.home() / "submitit"), cluster="slurm")
+    executor._executor._throttling = 0.0
     executor.update_parameters(timeout_min=1, slurm_additional_parameters={"begin": "now+1day", "mem": "1M"})
     return lambda: executor.submit(len, "x")
 
