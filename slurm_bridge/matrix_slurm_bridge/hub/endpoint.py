@@ -71,8 +71,6 @@ class HubEndpoint:
             ("grpc.http2.max_pings_without_data", 0),
             ("grpc.initial_reconnect_backoff_ms", 200),
             ("grpc.max_reconnect_backoff_ms", 2_000),  # a user who waits for a tunnel is given up after 15 s
-            (
-                "grpc.use_local_subchannel_pool",
-                1,
-            ),  # else two channels share a connection, and tunnels stand in the reports' way
+            # Else two channels share a connection, and tunnels stand in the reports' way.
+            ("grpc.use_local_subchannel_pool", 1),
         ]
