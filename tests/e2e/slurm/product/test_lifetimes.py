@@ -1,5 +1,5 @@
 """Jobs whose time ends, and workers that are not wanted any more, while questions are asked. One cluster goes through all of it, in order.
-It takes about three minutes, since Slurm counts time limits in whole ones, and tells a job of its end half a minute early or late."""
+It takes about four minutes, since Slurm counts time limits in whole ones, and tells a job of its end half a minute early or late."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.e2e.slurm.product.login import PATIENCE, PROGRAMS, Login
 
 pytestmark = pytest.mark.timeout(2400)
 CLIENTS = 8
-LIMIT_MINUTES = 3
+LIMIT_MINUTES = 4
 GROUPS = {"a": 1, "b": 1}
 
 
