@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from matrix_crds import quantity
+from matrix_crds.cluster import ClusterCondition, MatrixCluster
 from matrix_crds.deployment import DeploymentAllocation, DeploymentCondition, ModelDeployment, ModelDeploymentStatus, Replicas
 from matrix_crds.reasons import DeploymentReason
 from matrix_operator.ray_rest import ServeApplication, ServeDeployment
@@ -21,6 +22,8 @@ from matrix_proto.state import ReplicaState, ReplicaView, StartPhase
 
 FIRST_RETRY = timedelta(seconds=10)
 LAST_RETRY = timedelta(minutes=10)
+
+_NOT_MISSED = frozenset({ClusterCondition.READY, ClusterCondition.WORKERS_READY, ClusterCondition.UP_TO_DATE})
 
 PHASE_REASON = {
     StartPhase.PREPARING: DeploymentReason.STARTING,
@@ -100,10 +103,20 @@ def _cluster_ready(deployment: ModelDeployment, view: ClusterView | None) -> Ver
     ready = view.cluster.status.condition("Ready")
     if ready is None or view.cluster.status.observed_generation == 0:
         return Verdict(verdict, FALSE, DeploymentReason.CLUSTER_NOT_READY, f"MatrixCluster {name!r} was not looked at yet")
-    if ready.status is TRUE:
+    if ready.status is TRUE or (_all_answer(deployment, view) and _lacks_workers_alone(view.cluster)):
         return Verdict(verdict, TRUE, DeploymentReason.READY)
     reason = DeploymentReason.STATE_UNKNOWN if ready.status is UNKNOWN else DeploymentReason.CLUSTER_NOT_READY
     return Verdict(verdict, ready.status, reason, f"MatrixCluster {name!r}: {ready.message or ready.reason}")
+
+
+def _all_answer(deployment: ModelDeployment, view: ClusterView) -> bool:
+    return len(answering(deployment, view)) >= deployment.spec.replicas > 0
+
+
+def _lacks_workers_alone(cluster: MatrixCluster) -> bool:
+    """It answers, and there is a worker less than there should be: whose models all run elsewhere, they do not miss it."""
+    others = [part for part in cluster.status.conditions if part.type not in _NOT_MISSED]
+    return bool(others) and all(part.status is TRUE for part in others)
 
 
 def _replicas_ready(

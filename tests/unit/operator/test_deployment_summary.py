@@ -23,10 +23,18 @@ M = deployment()
 FAILURE = StartFailure(reason=FailureReason.BAD_ARGUMENTS, message="vLLM does not know --speed", lines=("error: unrecognized arguments",))
 
 
-def ready_cluster(status: str = "True", reason: str = "Ready", message: str = "") -> MatrixCluster:
+def ready_cluster(status: str = "True", reason: str = "Ready", message: str = "", **parts: str) -> MatrixCluster:
+    """`parts`: the status of other conditions."""
     base = cluster()
-    condition = Condition.model_validate({"type": "Ready", "status": status, "reason": reason, "message": message})
-    return base.model_copy(update={"status": base.status.model_copy(update={"conditions": (condition,), "observed_generation": 1})})
+    conditions = [Condition.model_validate({"type": "Ready", "status": status, "reason": reason, "message": message})]
+    conditions += [Condition.model_validate({"type": type_, "status": holds, "reason": reason}) for type_, holds in parts.items()]
+    return base.model_copy(update={"status": base.status.model_copy(update={"conditions": tuple(conditions), "observed_generation": 1})})
+
+
+def lacking(**parts: str) -> MatrixCluster:
+    """One that waits for a worker; `parts` besides."""
+    there = {"BackendReachable": "True", "HeadReady": "True", "ServeReady": "True", "WorkersReady": "False"}
+    return ready_cluster("False", "Queued", "1 of 2 workers", **(there | parts))
 
 
 def seen(*replicas: Any, of: ModelDeployment = M, serve: str = "RUNNING", **fields: Any) -> ClusterView:
@@ -51,6 +59,9 @@ TABLE: list[tuple[str, ModelDeployment, ClusterView | None, str, str, str]] = [
     ("cluster waits", M, seen(cluster=ready_cluster("False", "Starting", "head")), "False", "ClusterNotReady", "'lab': head"),
     ("cluster unknown", M, seen(cluster=ready_cluster("Unknown", "DashboardUnreachable", "silent")), "Unknown", "StateUnknown", "silent"),
     ("ready", M, seen(replica(M)), "True", "Ready", "1 of 1 replicas ready"),
+    ("does not miss a worker", M, seen(replica(M), cluster=lacking()), "True", "Ready", "1 of 1 replicas ready"),
+    ("misses a worker", TWO, seen(replica(TWO), of=TWO, cluster=lacking()), "False", "ClusterNotReady", "1 of 2 workers"),
+    ("misses the gateway", M, seen(replica(M), cluster=lacking(ServeReady="False")), "False", "ClusterNotReady", "1 of 2 workers"),
     ("not sent yet", M, seen(ray=ray(accepted())), "False", "Pending", "waiting for Ray Serve to take"),
     ("no replica yet", M, seen(), "False", "Starting", "0 of 1 replicas ready; waiting for Ray Serve"),
     ("preparing", M, seen(starting(StartPhase.PREPARING)), "False", "Starting", "loading the weights (since 11:00:00)"),
