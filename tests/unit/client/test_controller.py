@@ -7,12 +7,15 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from matrix_client import controller
 from matrix_client.errors import ControllerFailed
+from tests.lab.api import wait_for
 from tests.unit.client.worlds import World, controller_command, new_world
 
 
@@ -60,6 +63,17 @@ def test_two_that_start_at_once_end_in_one(world: World) -> None:
 
     asyncio.run(both())
     assert controller.holder(world.home) is not None
+    wait_for(lambda: len(controllers(world)) == 1, "the slower one has ended", 30)
+
+
+def controllers(world: World) -> list[int]:
+    """Those of that home that this process has started and that live."""
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            if str(world.home.database) in child.cmdline():
+                found.append(child.pid)
+    return found
 
 
 def test_one_that_dies_is_an_error_with_the_last_lines_of_its_log(world: World) -> None:
