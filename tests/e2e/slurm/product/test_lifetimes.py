@@ -207,7 +207,7 @@ def test_a_head_whose_time_ends_hands_over_to_one_that_stands_by(lab_cluster: Lo
     report(f"head's time nearly over: for {told['silence']:.0f} s no answer; {_counts(told)}, over gRPC {told['lost_over_grpc']} lost")
     assert alice.jobs_of(group) == workers
     [ended] = [one for one in alice.queue(ended=True) if one.id == former]
-    assert ended.state == "CD", "it handed over before its time was over"
+    assert ended.state in ("CD", "CA"), "it handed over before its time was over: it ended by itself, or the agent was quicker"
     assert "expiresAt" not in alice.cluster("lab")["status"]["allocation"]
 
 
