@@ -41,3 +41,11 @@ class ClusterDirectory:
         """Made by the agent before it submits a head's job that is to succeed another one, and removed when that head may begin. Not the
         other way round: network file systems remember for a while that a file was absent, but not that one which they open is there."""
         return self.nodes / f"{tag.node_name}-{tag.attempt}-{tag.serial}.standby"
+
+    def stands_by(self, tag: JobTag) -> bool:
+        """Whether that job's head is to wait. Opened, since network file systems remember names. Raises OSError when it can't be known."""
+        try:
+            self.standby_file(tag).read_bytes()
+        except FileNotFoundError:
+            return False
+        return True

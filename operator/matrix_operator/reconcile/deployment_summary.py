@@ -131,7 +131,7 @@ def _replicas_ready(
         return Verdict(verdict, TRUE, DeploymentReason.SCALED_TO_ZERO, "spec.replicas is 0: nothing serves")
     if view.serve is None or view.state is None:
         return Verdict(verdict, UNKNOWN, unseen(view), "the replicas can't be seen while the cluster does not answer")
-    if len(answering(deployment, view)) >= deployment.spec.replicas:
+    if _all_answer(deployment, view):
         return Verdict(verdict, TRUE, DeploymentReason.READY, _ready_message(deployment, view))
     return next(_causes(deployment, view, allocation))
 

@@ -106,12 +106,9 @@ def stand_by(directory: ClusterDirectory, tag: JobTag, waits: bool) -> None:
 def stands_by(directory: ClusterDirectory, tag: JobTag) -> bool:
     """Raises Unusable when that can't be known."""
     try:
-        directory.standby_file(tag).read_bytes()
-    except FileNotFoundError:
-        return False
+        return directory.stands_by(tag)
     except OSError as error:
         raise unusable(directory.nodes, error) from error
-    return True
 
 
 def remove(directory: ClusterDirectory) -> None:

@@ -31,12 +31,9 @@ def read_record(directory: Path) -> HeadRecord | None:
 def stands_by(plan: NodePlan) -> bool:
     """Whether the agent wants this head to wait: also if that can't be read, for there is a head that works."""
     try:
-        plan.directory.standby_file(plan.tag).read_bytes()
-    except FileNotFoundError:
-        return False
+        return plan.directory.stands_by(plan.tag)
     except OSError:
         return True
-    return True
 
 
 @dataclass
