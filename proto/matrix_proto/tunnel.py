@@ -6,6 +6,9 @@ A message is a part of what went into the connection at that side, of BLOCK_BYTE
 more. The call ends once both have said so; one that ends before that broke.
 """
 
+import socket
+import struct
+
 METHOD = "/matrix.bridge.v1.Bridge/Tunnel"
 ID_KEY = "matrix-tunnel"
 """The metadata with OpenTunnel.id."""
@@ -20,3 +23,9 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.http2.bdp_probe", 0),
 )
 """Channel arguments of both sides; see grpc_types.h."""
+
+
+def reset(connection: socket.socket) -> None:
+    """Close what broke so that its other side sees a reset, and takes nothing for whole. Nothing may wait for the socket."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()

@@ -12,7 +12,6 @@ import asyncio
 import logging
 import secrets
 import socket
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +23,7 @@ from matrix_operator.hub.metrics import HubMetrics
 from matrix_operator.hub.refusal import Refused, Why
 from matrix_operator.hub.settings import Limits
 from matrix_proto.bridge_pb2 import OpenTunnel, TunnelRefused, TunnelTarget
-from matrix_proto.tunnel import BLOCK_BYTES, END, ID_KEY
+from matrix_proto.tunnel import BLOCK_BYTES, END, ID_KEY, reset
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +49,6 @@ class _End:
     """Bytes, both ways together."""
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     """It is to end: nobody knows the cluster any more."""
-
-    def reset(self) -> None:
-        """So that nobody takes what broke for a whole answer. Nothing may wait for the socket."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.socket.close()
 
 
 @dataclass
@@ -142,7 +136,7 @@ class Tunnels:
             end.socket.close()
         else:
             self._metrics.tunnels_failed.labels(end.site, "broken").inc()
-            end.reset()
+            reset(end.socket)
 
     async def _listen(self, key: Key, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -177,7 +171,7 @@ class Tunnels:
         if key is not None and end is not None:
             self._metrics.tunnels_failed.labels(key[0], why).inc()
             self._ends.get(key, set()).discard(end)
-            end.reset()
+            reset(end.socket)
 
     def _take(self, order: str) -> tuple[Key, _End] | tuple[None, None]:
         key, end = self._waiting.pop(order, (None, None))

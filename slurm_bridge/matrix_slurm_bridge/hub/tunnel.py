@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ import grpc
 import grpc.aio
 
 from matrix_proto.bridge_pb2 import Address, ClusterReport, OpenTunnel, TunnelRefused, TunnelTarget
-from matrix_proto.tunnel import BLOCK_BYTES, END
+from matrix_proto.tunnel import BLOCK_BYTES, END, reset
 
 log = logging.getLogger(__name__)
 
@@ -72,9 +71,10 @@ class Tunnels:
         except (OSError, grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:  # the last one: written to a call that has ended
             log.debug("a tunnel of %s broke: %s", order.uid, error)
         finally:
-            if not whole:  # so that the server does not take half a request for a whole one
-                connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            connected.close()
+            if whole:
+                connected.close()
+            else:
+                reset(connected)
 
     def _target(self, order: OpenTunnel) -> tuple[str, int]:
         """Raises ValueError with what the hub is told."""
