@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,6 +9,7 @@ from typing import Any, Protocol
 import aiohttp
 
 from matrix_operator.errors import ForeignFault
+from matrix_store.wire import loads
 
 CONNECT_SECONDS = 2.0
 KEEP_ALIVE_SECONDS = 30.0
@@ -25,7 +25,7 @@ class Answer:
     def json(self, what: str) -> Any:
         """The body as JSON. Raises ForeignFault if it is not."""
         try:
-            return json.loads(self.text)
+            return loads(self.text)
         except ValueError as error:
             raise ForeignFault(f"{what} answered HTTP {self.status} with something that is not JSON: {self.text[:80]!r}") from error
 

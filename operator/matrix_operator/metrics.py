@@ -3,30 +3,41 @@ so that known dashboards fit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, start_http_server
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from matrix_store.port import StoredObject
 
-Labels = tuple[str, ...]
 
+class ObjectsCollector(Collector):
+    """What is told of the objects there are, worked out when somebody asks: with thousands of them that is seldom, and each second it
+    would be what costs most."""
 
-class Series:
-    """A gauge whose series come and go with what they tell of."""
+    def __init__(self, objects: Callable[[], Iterable[StoredObject]]) -> None:
+        self._objects = objects
 
-    def __init__(self, gauge: Gauge) -> None:
-        self._gauge = gauge
-        self._shown: dict[Labels, float] = {}
-
-    def show(self, values: Mapping[Labels, float]) -> None:
-        """These and no others. What has not changed costs nothing, and a scrape meanwhile misses nothing that stays."""
-        for gone in self._shown.keys() - values.keys():
-            self._gauge.remove(*gone)
-        for labels, value in values.items():
-            if self._shown.get(labels) != value:
-                self._gauge.labels(*labels).set(value)
-        self._shown = dict(values)
+    def collect(self) -> Iterator[Metric]:
+        """In the thread of whoever asks."""
+        counts: dict[tuple[str, str], int] = {}
+        each = GaugeMetricFamily(
+            "matrix_object_condition",
+            "1 for each condition of each object, with its status and reason",
+            labels=["kind", "namespace", "name", "condition", "status", "reason"],
+        )
+        for stored in self._objects():
+            key, ready = stored.key, "Unknown"
+            for condition, status, reason in _conditions(stored):
+                ready = status if condition == "Ready" else ready
+                each.add_metric([key.kind, key.namespace, key.name, condition, status, reason], 1.0)
+            counts[key.kind, ready] = counts.get((key.kind, ready), 0) + 1
+        found = GaugeMetricFamily("matrix_objects", "Objects by kind and by the status of Ready", labels=["kind", "ready"])
+        for labels, count in counts.items():
+            found.add_metric(labels, count)
+        yield found
+        yield each
 
 
 class ControllerMetrics:
@@ -39,30 +50,10 @@ class ControllerMetrics:
         self.errors = Counter("matrix_reconcile_errors_total", "Errors by fate: retry, user, bug", ["kind", "fate"], registry=self.registry)
         self.queue = Gauge("matrix_queue_depth", "Keys that are due and wait", ["kind"], registry=self.registry)
         self.steps = Counter("matrix_steps_total", "Steps carried out, by kind of step", ["step"], registry=self.registry)
-        self._objects = Series(
-            Gauge("matrix_objects", "Objects by kind and by the status of Ready", ["kind", "ready"], registry=self.registry)
-        )
-        self._conditions = Series(
-            Gauge(
-                "matrix_object_condition",
-                "1 for each condition of each object, with its status and reason",
-                ["kind", "namespace", "name", "condition", "status", "reason"],
-                registry=self.registry,
-            )
-        )
 
-    def show(self, objects: Iterable[StoredObject]) -> None:
-        """All that there are."""
-        counts: dict[Labels, float] = {}
-        conditions: dict[Labels, float] = {}
-        for stored in objects:
-            key, ready = stored.key, "Unknown"
-            for condition, status, reason in _conditions(stored):
-                ready = status if condition == "Ready" else ready
-                conditions[key.kind, key.namespace, key.name, condition, status, reason] = 1.0
-            counts[key.kind, ready] = counts.get((key.kind, ready), 0.0) + 1.0
-        self._objects.show(counts)
-        self._conditions.show(conditions)
+    def tell_of(self, objects: Callable[[], Iterable[StoredObject]]) -> None:
+        """From now on the metrics tell of these objects, as they are whenever somebody asks: it is called in another thread."""
+        self.registry.register(ObjectsCollector(objects))
 
     def serve(self, port: int = 0, host: str = "127.0.0.1") -> int:
         """Serve /metrics, by default on a free port of loopback; returns the port. Raises OSError."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from matrix_store.kubernetes.connection import Connection
 from matrix_store.kubernetes.faults import Reply, refusal, unreachable, unreadable, waits
 from matrix_store.kubernetes.transport import HttpxTransport, Transport
 from matrix_store.port import Raw
+from matrix_store.wire import dumps, loads
 
 MANAGER = "matrix"
 """The field manager of every write of ours, in metadata.managedFields."""
@@ -95,7 +95,7 @@ class Api:
     async def _json(
         self, method: str, path: str, params: Mapping[str, str], body: Any = None, content_type: str = "application/json"
     ) -> Raw:
-        content = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        content = None if body is None else dumps(body)
         headers = {} if body is None else {"Content-Type": content_type}
         for attempt in range(1, TRIES + 1):
             reply = await self._send(method, path, params, content, headers)
@@ -129,7 +129,7 @@ def _writing(dry_run: bool) -> dict[str, str]:
 
 def _decoded(reply: Reply) -> Raw:
     try:
-        body = json.loads(reply.content)
+        body = loads(reply.content)
     except ValueError as error:
         raise unreadable(reply) from error
     if not isinstance(body, dict):

@@ -7,7 +7,6 @@ WATCH_SECONDS, and if it does not, the client does GRACE_SECONDS later.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 import time
@@ -21,6 +20,7 @@ from matrix_store.errors import StoreError
 from matrix_store.kubernetes.api import Api
 from matrix_store.kubernetes.faults import KindUnknown, TooOld, refusal_of, unreachable
 from matrix_store.port import Raw
+from matrix_store.wire import loads
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ class Follower:
 
 def _event(line: bytes) -> Raw:
     """One line of a watch. Raises ValueError when it is something else."""
-    event = json.loads(line)
+    event = loads(line)
     if not isinstance(event, dict) or "type" not in event or not isinstance(event.get("object"), dict):
         raise ValueError("a watch answered with something that is no event")
     return event

@@ -26,6 +26,7 @@ from matrix_store.kubernetes.manifests import stored
 from matrix_store.kubernetes.paths import collection
 from matrix_store.kubernetes.store import KubernetesStore
 from matrix_store.port import Change, ChangeType
+from matrix_store.wire import compact
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class KopfFeed:
     async def _news(self, heard: Event | str) -> list[Change]:
         if isinstance(heard, str):
             return await self._compare(heard)
-        item = stored(dict(heard["object"]))
+        item = stored(compact(heard["object"]))
         if heard["type"] == "DELETED":
             return self._known.absent(item.key, item.uid)
         if heard["type"] is None:

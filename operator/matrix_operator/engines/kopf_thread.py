@@ -14,6 +14,7 @@ import kopf
 
 from matrix_crds.constants import GROUP, VERSION
 from matrix_operator.engines.kopf_login import KopfLogin
+from matrix_operator.engines.process import run
 from matrix_store.kubernetes.connection import REQUEST_SECONDS
 from matrix_store.kubernetes.paths import PLURALS
 
@@ -70,7 +71,7 @@ class KopfThread:
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         """In the thread. However it ends, the reader is told."""
         try:
-            asyncio.run(self._kopf(loop))
+            run(self._kopf(loop))
         except Exception as error:
             log.warning("kopf has ended: %s", error, exc_info=log.isEnabledFor(logging.DEBUG))
         finally:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 import time
 
 from matrix_operator.engines import kubernetes
 from matrix_operator.engines.kubernetes import CarrierFactory, Options
+from matrix_operator.engines.process import run
 from matrix_operator.errors import OperatorError
 from matrix_operator.reconcile.steps import StepHook, no_hook
 from matrix_store.errors import StoreError
@@ -27,7 +27,7 @@ def main(options: Options, carrier: CarrierFactory, hook: StepHook = no_hook) ->
     """Runs until it is told to stop. The last line of the log says why it ended otherwise."""
     configure_logging()
     try:
-        asyncio.run(kubernetes.run(options, carrier, hook))
+        run(kubernetes.run(options, carrier, hook))
     except StoreError as error:
         log.error("%s", error)
         return EXIT_UNAVAILABLE

@@ -16,7 +16,7 @@ from matrix_operator.http import Http, HttpClient
 from matrix_operator.metrics import ControllerMetrics
 from matrix_operator.reconcile.cache import ObjectCache, cluster_key
 from matrix_operator.reconcile.controller import Controller
-from matrix_operator.reconcile.pace import AGAIN, SETTLING, shared
+from matrix_operator.reconcile.pace import AGAIN, SETTLING, STEADY, shared, steady
 from matrix_operator.reconcile.queue import WorkQueue
 from matrix_operator.reconcile.steps import StepHook, no_hook
 from matrix_store.errors import Conflict, NotFound, StoreError
@@ -61,7 +61,8 @@ class Engine:
         """Those that are looked at again soon, though nobody asks for it."""
         self._queues = {kind: WorkQueue(time.monotonic, random.Random()) for kind in WORKERS}
         self.controller = Controller(store, self._cache, backends, self._http, metrics, self._wake, hook=hook, may_act=may_act)
-        self._pulse = Pulse(self.controller, backends, self._http, self._wake)
+        metrics.tell_of(self._cache.all)
+        self._pulse = Pulse(self.controller.views, backends, self._http, self._wake)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set, or nothing is left to manage for IDLE_EXIT_SECONDS (unless it is to keep running). Raises StoreError if
@@ -160,7 +161,7 @@ class Engine:
         """A step that was just taken is followed up at once; what is only waited for has to share."""
         if again <= AGAIN or again >= SETTLING:
             self._eager.discard(key)
-            return again
+            return steady(self._cache.count(key.kind)) if again == STEADY else again
         self._eager.add(key)
         return shared(again, len(self._eager))
 
@@ -170,17 +171,11 @@ class Engine:
         since = time.monotonic()
         while time.monotonic() - since < IDLE_EXIT_SECONDS:
             await asyncio.sleep(1.0)
-            if self._count_objects() or self._keep_running or not all(queue.idle for queue in self._queues.values()):
+            for kind, queue in self._queues.items():
+                self._metrics.queue.labels(kind).set(len(queue))
+            if self._keep_running or self._cache.count("MatrixCluster") or not all(queue.idle for queue in self._queues.values()):
                 since = time.monotonic()
         log.info("nothing left to manage")
-
-    def _count_objects(self) -> int:
-        """Clusters there are. Sets the gauges of objects and of the queues on the way."""
-        found = self._cache.all()
-        for kind, queue in self._queues.items():
-            self._metrics.queue.labels(kind).set(len(queue))
-        self._metrics.show(found)
-        return sum(stored.key.kind == "MatrixCluster" for stored in found)
 
 
 def _concerns(stored: StoredObject | None) -> tuple[object, ...] | None:

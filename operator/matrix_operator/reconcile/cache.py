@@ -7,7 +7,7 @@ before the first look, or a cluster would be reconciled without its models: the 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 from matrix_crds.keys import ObjectKey
 from matrix_store.port import Change, ChangeType, StoredObject
@@ -19,6 +19,8 @@ class ObjectCache:
     def __init__(self) -> None:
         self.synced = asyncio.Event()
         self._objects: dict[ObjectKey, StoredObject] = {}
+        self._counts: Counter[str] = Counter()
+        """By kind."""
         self._by_cluster: defaultdict[ObjectKey, set[ObjectKey]] = defaultdict(set)
 
     def take(self, change: Change) -> None:
@@ -42,6 +44,9 @@ class ObjectCache:
     def all(self) -> list[StoredObject]:
         return list(self._objects.values())
 
+    def count(self, kind: str) -> int:
+        return self._counts[kind]
+
     def deployments_of(self, cluster: ObjectKey) -> list[StoredObject]:
         """The ModelDeployments that point at the cluster, by name; whether or not there is such a cluster."""
         return [self._objects[key] for key in sorted(self._by_cluster.get(cluster, ()))]
@@ -49,13 +54,17 @@ class ObjectCache:
     def _put(self, stored: StoredObject) -> None:
         self._drop(stored.key)
         self._objects[stored.key] = stored
+        self._counts[stored.key.kind] += 1
         cluster = cluster_key(stored)
         if cluster is not None:
             self._by_cluster[cluster].add(stored.key)
 
     def _drop(self, key: ObjectKey) -> None:
         stored = self._objects.pop(key, None)
-        cluster = cluster_key(stored) if stored else None
+        if stored is None:
+            return
+        self._counts[key.kind] -= 1
+        cluster = cluster_key(stored)
         if cluster is not None:
             self._by_cluster[cluster].discard(key)
 

@@ -101,8 +101,8 @@ class ClusterReconciler:
         if outcome.released:
             return Look(SETTLING)
         status = cluster_summary.summarise(view, outcome, choice.name, self._clock())
-        await self._writer.write(stored, cluster.status, status)
-        seen = view.with_cluster(cluster.model_copy(update={"status": status}))
+        status = await self._writer.write(stored, cluster.status, status)
+        seen = view if status is cluster.status else view.with_cluster(cluster.model_copy(update={"status": status}))
         return Look(_pace(view, steps, outcome, status), seen, outcome.fault)
 
     # --- look ---

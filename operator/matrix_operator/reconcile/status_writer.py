@@ -48,14 +48,16 @@ class StatusWriter:
         self._cache = cache
         self._clock = clock
 
-    async def write(self, stored: StoredObject, before: Status, after: Status) -> None:
-        """Raises Conflict if the object has changed since it was read."""
+    async def write(self, stored: StoredObject, before: AnyStatus, after: AnyStatus) -> AnyStatus:
+        """Returns the status that stands: the former one if nothing has changed. Raises Conflict if the object has changed since it was
+        read."""
         if before == after:
-            return
+            return before
         self._cache.wrote(await self._store.write_status(stored.key, after.to_wire(), resource_version=stored.resource_version))
         for condition in transitions(before.conditions, after.conditions):
             if is_told(condition, before, after):
                 await self._record(stored, condition)
+        return after
 
     async def write_bug(self, stored: StoredObject, status: AnyStatus, error: Exception) -> None:
         """Say that the controller itself is at fault. Never raises: the loop must live on."""

@@ -14,11 +14,12 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
 from matrix_operator.hub.metrics import HubMetrics
-from matrix_operator.metrics import OperatorMetrics
+from matrix_operator.metrics import ObjectsCollector, OperatorMetrics
 from matrix_runtime.gateway.metrics import BACKEND, FRONTEND, Collector
 from matrix_runtime.gateway.waiting import WaitingRoom
 from matrix_runtime.ongoing import Request
 from matrix_runtime.serving.meter import Meter
+from matrix_store.port import StoredObject
 from tests.unit.chart.promql import Asked
 
 OF_PROMETHEUS = {"up": frozenset[str]()}
@@ -36,7 +37,9 @@ def exported() -> Mapping[str, frozenset[str]]:
 def _of_operator() -> dict[str, frozenset[str]]:
     registry = OperatorMetrics().registry
     HubMetrics(registry)
-    return dict(_named(_labels_of(registry)))
+    ready = {"conditions": [{"type": "Ready", "status": "True", "reason": "Ready"}]}
+    known = StoredObject({"kind": "MatrixCluster", "metadata": {"name": "a", "namespace": "t"}, "status": ready})
+    return {**dict(_named(_labels_of(registry))), **_sampled(ObjectsCollector(lambda: [known]).collect())}
 
 
 def _labels_of(registry: CollectorRegistry) -> Iterator[tuple[str, str, frozenset[str]]]:

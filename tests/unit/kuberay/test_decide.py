@@ -12,7 +12,7 @@ from matrix_crds.reasons import ClusterReason
 from matrix_operator.backends.kuberay.decide import Create, Replace, Step, Wait, decide
 from matrix_operator.backends.kuberay.names import Object
 from matrix_operator.backends.kuberay.render import ray_cluster
-from matrix_operator.backends.kuberay.sight import Sight, fingerprint, sight
+from matrix_operator.backends.kuberay.sight import Sight, sight
 from matrix_operator.backends.port import BackendRefusal
 from tests.unit.kuberay.builders import SETTINGS, allocation, cluster, ending, event, live, pod
 from tests.unit.kuberay.manifests import GPU
@@ -158,10 +158,3 @@ def test_only_pods_of_this_very_cluster_are_seen() -> None:
     other = pod("other")
     other["metadata"]["labels"]["matrix.dev/uid"] = "old"
     assert sight(cluster(), None, [other, pod("mine")]).pods == (pod("mine"),)
-
-
-def test_the_pulse_changes_with_each_object_that_changes() -> None:
-    seen = Sight(live(cluster()), (pod(),))
-    newer = pod() | {"metadata": pod()["metadata"] | {"resourceVersion": "2"}}
-    assert fingerprint(seen) == fingerprint(Sight(live(cluster()), (pod(),)))
-    assert len({fingerprint(each) for each in (seen, Sight(live(cluster()), (newer,)), Sight(live(cluster())), Sight(None))}) == 4

@@ -46,6 +46,24 @@ def test_an_object_may_move_or_stop_to_belong_anywhere() -> None:
     found.absent(item("a", "y", 4))  # it was not known any more
 
 
+def test_versions_change_with_each_object_that_changes_and_not_with_another_list_of_the_same() -> None:
+    found = index()
+    found.listed([item("a", "x"), item("b", "x"), item("c", "y")], 5)
+    before = found.versions("x")
+    found.listed([item("a", "x"), item("b", "x"), item("c", "y", 2)], 6)
+    assert found.versions("x") == before
+    seen = {before}
+    for change in (
+        lambda: found.present(item("a", "x", 7)),
+        lambda: found.absent(item("b", "x")),
+        lambda: found.present(item("d", "x", 8)),
+    ):
+        change()
+        seen.add(found.versions("x"))
+    assert len(seen) == 4
+    assert found.versions("nowhere") == ()
+
+
 def test_what_is_kept_is_enough_for_every_reader() -> None:
     of = cluster({"workerGroups": [{"name": "cpu", "replicas": 2}]})
     made = live(of, status={"conditions": [condition("RayClusterProvisioned")]})

@@ -9,9 +9,11 @@ from collections.abc import Callable
 import httpx2
 import pytest
 
+from matrix_crds.on_kubernetes import UID_LABEL
 from matrix_operator.backends.kuberay import watched
 from matrix_operator.backends.kuberay.watched import Watched
 from matrix_store.kubernetes import follow
+from tests.unit.kuberay.builders import cluster, live, pod
 from tests.unit.store.kubernetes.server import api, listed
 from tests.unit.store.support import run
 
@@ -43,6 +45,29 @@ def test_a_kuberay_that_is_installed_later_is_not_missing_any_more(monkeypatch: 
             running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await running
+
+    run(body())
+
+
+def test_a_cluster_s_versions_change_with_each_of_its_objects_and_with_no_other() -> None:
+    async def never(_: httpx2.Request) -> httpx2.Response:
+        raise AssertionError("nothing is asked")
+
+    async def body() -> None:
+        found, of = Watched(api(never), None), cluster()
+        seen = {found.versions(of)}
+        complaint = {
+            "metadata": {"uid": "e", "resourceVersion": "5"},
+            "involvedObject": {"uid": "ray-1"},
+            "reason": "InvalidRayClusterSpec",
+        }
+        service = {"metadata": {"uid": "s", "resourceVersion": "6", "labels": {UID_LABEL: of.metadata.uid}}, "spec": {}}
+        for index, item in ((found._ray_clusters, live(of)), (found._pods, pod()), (found._events, complaint), (found._services, service)):
+            index.present(item)
+            seen.add(found.versions(of))
+        assert len(seen) == 5
+        found._pods.present(pod("another's") | {"metadata": pod()["metadata"] | {"uid": "p9", "labels": {UID_LABEL: "another"}}})
+        assert found.versions(of) in seen
 
     run(body())
 

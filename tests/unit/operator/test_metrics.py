@@ -19,6 +19,12 @@ def condition(type: str, status: str, reason: str = "R") -> dict[str, Any]:
     return {"type": type, "status": status, "reason": reason}
 
 
+def telling_of(*objects: StoredObject) -> ControllerMetrics:
+    metrics = ControllerMetrics()
+    metrics.tell_of(lambda: objects)
+    return metrics
+
+
 def series(metrics: ControllerMetrics, name: str) -> set[tuple[tuple[str, ...], float]]:
     """Values of the labels, in their order, with the value."""
     (family,) = (family for family in metrics.registry.collect() if family.name == name)
@@ -26,9 +32,9 @@ def series(metrics: ControllerMetrics, name: str) -> set[tuple[tuple[str, ...], 
 
 
 def test_objects_are_counted_by_their_readiness() -> None:
-    metrics = ControllerMetrics()
     ready, not_ready = condition("Ready", "True"), condition("Ready", "False")
-    metrics.show([stored("a", ready), stored("b", ready), stored("c", not_ready), stored("d"), stored("m", ready, kind="ModelDeployment")])
+    models = (stored("m", ready, kind="ModelDeployment"),)
+    metrics = telling_of(stored("a", ready), stored("b", ready), stored("c", not_ready), stored("d"), *models)
     assert series(metrics, "matrix_objects") == {
         (("MatrixCluster", "True"), 2.0),
         (("MatrixCluster", "False"), 1.0),
@@ -38,8 +44,7 @@ def test_objects_are_counted_by_their_readiness() -> None:
 
 
 def test_each_condition_of_each_object_is_one_series() -> None:
-    metrics = ControllerMetrics()
-    metrics.show([stored("a", condition("BackendReachable", "Unknown", "BackendUnreachable"), condition("Ready", "True", "Ready"))])
+    metrics = telling_of(stored("a", condition("BackendReachable", "Unknown", "BackendUnreachable"), condition("Ready", "True", "Ready")))
     assert series(metrics, "matrix_object_condition") == {
         (("MatrixCluster", "team", "a", "BackendReachable", "Unknown", "BackendUnreachable"), 1.0),
         (("MatrixCluster", "team", "a", "Ready", "True", "Ready"), 1.0),
@@ -47,16 +52,17 @@ def test_each_condition_of_each_object_is_one_series() -> None:
 
 
 def test_what_is_so_no_more_is_not_told_any_more() -> None:
+    objects = [stored("a", condition("Ready", "False", "Starting")), stored("b", condition("Ready", "True", "Ready"))]
     metrics = ControllerMetrics()
-    metrics.show([stored("a", condition("Ready", "False", "Starting")), stored("b", condition("Ready", "True", "Ready"))])
-    metrics.show([stored("a", condition("Ready", "True", "Ready"))])
+    metrics.tell_of(lambda: objects)
+    assert len(series(metrics, "matrix_object_condition")) == 2
+    objects[:] = [stored("a", condition("Ready", "True", "Ready"))]
     assert series(metrics, "matrix_object_condition") == {(("MatrixCluster", "team", "a", "Ready", "True", "Ready"), 1.0)}
     assert series(metrics, "matrix_objects") == {(("MatrixCluster", "True"), 1.0)}
-    metrics.show([])
+    objects.clear()
     assert series(metrics, "matrix_objects") == set()
 
 
 def test_a_name_with_quotes_is_written_so_that_it_can_be_read_again() -> None:
-    metrics = ControllerMetrics()
-    metrics.show([stored("a", condition("Ready", "False", 'say "no"\n'))])
+    metrics = telling_of(stored("a", condition("Ready", "False", 'say "no"\n')))
     assert rb'reason="say \"no\"\n"' in generate_latest(metrics.registry)

@@ -21,7 +21,7 @@ from matrix_operator.backends.kuberay.reading import at, name_of
 from matrix_operator.backends.kuberay.removal import GRACE_SECONDS, still_owned, teardown
 from matrix_operator.backends.kuberay.render import services
 from matrix_operator.backends.kuberay.settings import KubeRaySettings
-from matrix_operator.backends.kuberay.sight import Sight, fingerprint, listed, sight
+from matrix_operator.backends.kuberay.sight import Sight, listed, sight
 from matrix_operator.backends.kuberay.slim import writable
 from matrix_operator.backends.kuberay.template import template_hash
 from matrix_operator.backends.kuberay.tokens import Tokens
@@ -105,7 +105,7 @@ class KubeRayBackend:
 
     async def pulse(self, cluster: MatrixCluster) -> Hashable:
         watched = self._of(cluster)
-        return watched.complete, watched.kuberay_missing, fingerprint(watched.sight(cluster)), len(watched.services(cluster))
+        return watched.complete, watched.kuberay_missing, watched.versions(cluster)
 
     def allocation_name(self, cluster: MatrixCluster) -> str:
         return ray_cluster_name(cluster)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from matrix_crds.cluster import MatrixCluster
@@ -36,9 +36,3 @@ def listed(found: Iterable[Object]) -> str:
     names = sorted(map(name_of, found))
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
-
-
-def fingerprint(seen: Sight) -> Hashable:
-    """Changes with every change of what was seen: the pulse of a cluster whose objects are watched."""
-    parts = (*([seen.ray_cluster] if seen.ray_cluster else ()), *seen.pods, *seen.events)
-    return frozenset((part["metadata"].get("uid"), part["metadata"].get("resourceVersion")) for part in parts)

@@ -108,6 +108,13 @@ class Watched:
         events = self._events.of(found[0]["metadata"]["uid"]) if found else ()
         return sight(cluster, found[0] if found else None, self._pods.of(cluster.metadata.uid), events)
 
+    def versions(self, cluster: MatrixCluster) -> Hashable:
+        """Others whenever anything that there is of a cluster has changed."""
+        uid = cluster.metadata.uid
+        made = self._ray_clusters.versions((cluster.metadata.namespace, ray_cluster_name(cluster)))
+        events = tuple(self._events.versions(of) for of, _ in made)
+        return made, events, self._pods.versions(uid), self._services.versions(uid)
+
     def services(self, cluster: MatrixCluster) -> tuple[Object, ...]:
         """Our Services of a cluster."""
         return self._services.of(cluster.metadata.uid)
