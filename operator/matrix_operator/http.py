@@ -72,6 +72,23 @@ class HttpClient:
         return self._session
 
 
+class EitherHttp:
+    """The way to clusters of both sorts: a path leads through the API server, a URL straight there."""
+
+    def __init__(self, paths: Http) -> None:
+        self._paths = paths
+        self._straight = HttpClient()
+
+    async def request(self, method: str, url: str, *, token: str, seconds: float, body: object | None = None) -> Answer:
+        """As Http.request."""
+        http = self._paths if url.startswith("/") else self._straight
+        return await http.request(method, url, token=token, seconds=seconds, body=body)
+
+    async def close(self) -> None:
+        await self._straight.close()
+        await self._paths.close()
+
+
 def _reason(error: Exception) -> str:
     """In a few words: aiohttp's own name the address once more."""
     number = error.errno if isinstance(error, OSError) else None

@@ -19,7 +19,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matrix_crds.cluster import AllocationKind
 from matrix_crds.on_kubernetes import OPERATOR
@@ -34,11 +34,10 @@ from matrix_operator.engines.health_server import Address, HealthServer
 from matrix_operator.engines.kopf_feed import KopfFeed
 from matrix_operator.engines.kopf_login import KopfLogin
 from matrix_operator.engines.kubernetes_preflight import check
-from matrix_operator.engines.kubernetes_sites import EitherHttp, KubernetesSites, own_pod
 from matrix_operator.engines.lease import Lease, Timing
 from matrix_operator.engines.loop import WORKERS, Engine
 from matrix_operator.engines.process import stop_on_signals
-from matrix_operator.http import Http
+from matrix_operator.http import EitherHttp, Http
 from matrix_operator.hub.settings import HubSettings
 from matrix_operator.metrics import OperatorMetrics
 from matrix_operator.rbac import Place
@@ -47,6 +46,9 @@ from matrix_operator.tasks import first_to_end
 from matrix_store.kubernetes.api import Api
 from matrix_store.kubernetes.connection import CONNECTIONS, Connection, connect, is_inside
 from matrix_store.kubernetes.store import KubernetesStore
+
+if TYPE_CHECKING:
+    from matrix_operator.engines.kubernetes_sites import KubernetesSites
 
 log = logging.getLogger(__name__)
 
@@ -150,6 +152,8 @@ class _Process:
         choices = {"kubernetes": BackendChoice("Kubernetes", AllocationKind.RAY_CLUSTER, self._carrier.backend)}
         self._sites: KubernetesSites | None = None
         if options.hub is not None:
+            from matrix_operator.engines.kubernetes_sites import KubernetesSites, own_pod  # gRPC and cryptography take 20 MB
+
             self._sites = KubernetesSites(options.hub, metrics.registry, api, own_pod(os.environ) if options.inside else None)
             choices["slurm"] = self._sites.choice
         self._place = Place(options.namespaces, self._carrier.proxied, namespace, options.lease_name, hub=self._sites is not None)

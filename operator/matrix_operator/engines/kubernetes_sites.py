@@ -16,7 +16,6 @@ from matrix_operator.backends.slurm.backend import SlurmBackend
 from matrix_operator.backends.slurm.front import Direct, Front
 from matrix_operator.backends.slurm.secrets import KubernetesSecrets
 from matrix_operator.backends.slurm.services import OwnPod, Services
-from matrix_operator.http import Answer, Http, HttpClient
 from matrix_operator.hub.hub import Hub
 from matrix_operator.hub.identity import hub_id
 from matrix_operator.hub.settings import HubSettings
@@ -54,23 +53,6 @@ class KubernetesSites:
 
     async def stop(self) -> None:
         await self._hub.stop()
-
-
-class EitherHttp:
-    """The way to clusters of both sorts: a path leads through the API server, a URL straight there."""
-
-    def __init__(self, paths: Http) -> None:
-        self._paths = paths
-        self._straight = HttpClient()
-
-    async def request(self, method: str, url: str, *, token: str, seconds: float, body: object | None = None) -> Answer:
-        """As Http.request."""
-        http = self._paths if url.startswith("/") else self._straight
-        return await http.request(method, url, token=token, seconds=seconds, body=body)
-
-    async def close(self) -> None:
-        await self._straight.close()
-        await self._paths.close()
 
 
 def _everywhere(pod: OwnPod) -> str:
