@@ -37,6 +37,8 @@ class WorkQueue:
         self._moved = clock()
         """When a key was last taken."""
         self._failures: dict[ObjectKey, int] = {}
+        self._turn = asyncio.Lock()
+        """Of the one worker that waits for what becomes due: else each change would wake all of them."""
         self._changed = asyncio.Event()
 
     def add(self, key: ObjectKey, after: float = 0.0) -> None:
@@ -67,15 +69,16 @@ class WorkQueue:
 
     async def get(self) -> ObjectKey:
         """The next due key that nobody works on; marked as being worked on until `done`."""
-        while True:
-            self._changed.clear()
-            key, wait = self._pop_due()
-            if key is not None:
-                return key
-            with suppress(TimeoutError):
-                # Not asyncio.wait_for: before Python 3.12 it swallows a cancellation that comes together with the result.
-                async with asyncio.timeout(wait):
-                    await self._changed.wait()
+        async with self._turn:
+            while True:
+                self._changed.clear()
+                key, wait = self._pop_due()
+                if key is not None:
+                    return key
+                with suppress(TimeoutError):
+                    # Not asyncio.wait_for: before Python 3.12 it swallows a cancellation that comes together with the result.
+                    async with asyncio.timeout(wait):
+                        await self._changed.wait()
 
     def done(self, key: ObjectKey) -> None:
         """The work on `key` has ended."""
