@@ -15,8 +15,10 @@ B = ObjectKey("MatrixCluster", "default", "b")
 class Clock:
     def __init__(self) -> None:
         self.now = 100.0
+        self.asked = 0
 
     def __call__(self) -> float:
+        self.asked += 1
         return self.now
 
 
@@ -107,6 +109,32 @@ def test_a_worker_that_is_cancelled_just_as_something_happens_ends() -> None:
         worker.cancel()
         done, _ = await asyncio.wait([worker], timeout=5)
         assert done and worker.cancelled()
+
+    asyncio.run(scenario())
+
+
+def test_of_many_workers_that_wait_a_change_wakes_one_and_each_key_finds_one() -> None:
+    async def scenario() -> None:
+        queue, clock = make()
+        workers = [asyncio.create_task(queue.get()) for _ in range(64)]
+        await _settled()
+        asked = clock.asked
+        queue.add(A)
+        await _settled()
+        assert [worker.result() for worker in workers if worker.done()] == [A]
+        assert clock.asked - asked < 10, "each worker that is woken asks for the time"
+        next(worker for worker in workers if not worker.done()).cancel()  # the one whose turn it is
+        queue.add(B)
+        await _settled()
+        ended = [worker for worker in workers if worker.done()]
+        assert sorted(worker.result() for worker in ended if not worker.cancelled()) == [A, B]
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _settled() -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
 
     asyncio.run(scenario())
 
