@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,7 +17,7 @@ from datetime import UTC, datetime
 
 from matrix_crds.constants import API_VERSION
 from matrix_crds.keys import ObjectKey
-from matrix_store.errors import Conflict, NotFound, StoreError
+from matrix_store.errors import Conflict, NotFound, StoreError, Unavailable
 from matrix_store.kubernetes import paths
 from matrix_store.kubernetes.api import Api
 from matrix_store.kubernetes.faults import AlreadyThere, NamespaceGoing
@@ -30,6 +31,9 @@ COMPONENT = "matrix-operator"
 WAITING = 10_000
 """Events that may wait to be written: more are dropped, and the log says so."""
 FLUSH_SECONDS = 5.0
+AGAIN_SECONDS = 1.0
+PATIENCE_SECONDS = 60.0
+"""How long one event is tried to be stored while nothing can be written."""
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +47,8 @@ class Events:
         self._waiting: asyncio.Queue[Event] = asyncio.Queue(WAITING)
         self._writer: asyncio.Task[None] | None = None
         """One, so that events are stored in the order in which they happened."""
+        self._held_up = False
+        """The last try found that nothing can be written now."""
 
     def record(self, event: Event) -> None:
         """Store an event soon, or count it to the one that says the same. Dropped in a namespace that is being deleted, and when the
@@ -55,7 +61,9 @@ class Events:
             log.warning("%s: an event is not stored, too many wait: %s", event.key, event.message)
 
     async def flush(self) -> None:
-        """Returns when all that was recorded is stored, or after FLUSH_SECONDS."""
+        """Returns when all that was recorded is stored, or after FLUSH_SECONDS; at once while nothing can be stored."""
+        if self._held_up:
+            return
         with suppress(TimeoutError):
             async with asyncio.timeout(FLUSH_SECONDS):
                 await self._waiting.join()
@@ -82,15 +90,28 @@ class Events:
     async def _write_all(self) -> None:
         while True:
             event = await self._waiting.get()
-            name = _name(event)
-            place = (event.key.namespace, name)
+            try:
+                await self._store(event)
+            finally:
+                self._waiting.task_done()
+
+    async def _store(self, event: Event) -> None:
+        """A server that is away, and a lease that can't be proven, are waited out: the others wait behind it."""
+        name = _name(event)
+        place = (event.key.namespace, name)
+        until = time.monotonic() + PATIENCE_SECONDS
+        while True:
             try:
                 with suppress(NamespaceGoing):
                     self._remember(place, await self._write(event, name, self._counts.get(place)))
+                self._held_up = False
+                return
             except StoreError as error:
-                log.warning("%s: an event is not stored (%s): %s", event.key, error, event.message)
-            finally:
-                self._waiting.task_done()
+                self._held_up = isinstance(error, Unavailable)
+                if not self._held_up or time.monotonic() >= until:
+                    log.warning("%s: an event is not stored (%s): %s", event.key, error, event.message)
+                    return
+            await asyncio.sleep(AGAIN_SECONDS)
 
     async def _write(self, event: Event, name: str, known: int | None) -> int:
         """The count after it."""

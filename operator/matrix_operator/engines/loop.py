@@ -28,6 +28,8 @@ WORKERS = {"MatrixCluster": 64, "ModelDeployment": 4}
 """Workers by kind, each with a queue of its own: a cluster's look waits for networks, up to their deadlines; a deployment's never does."""
 IDLE_EXIT_SECONDS = 10.0
 AFTER_CONFLICT_SECONDS = 0.02
+HELD_UP_SECONDS = 0.1
+"""Between two looks whether the lock is held (again)."""
 
 
 class Engine:
@@ -49,6 +51,9 @@ class Engine:
         way to the clusters, closed at the end; straight there by default. `leads`: until it is set everything is heard of and nothing
         is worked on."""
         self._leads = leads
+        self._may_act = may_act
+        self._held_up = float("-inf")
+        """When a worker last found that it may not act."""
         self._keep_running = keep_running
         self._changes = changes if changes is not None else store.watch(*WORKERS)
         self._metrics = metrics
@@ -92,9 +97,11 @@ class Engine:
 
     @property
     def stalled(self) -> float:
-        """Seconds for which objects have been due and nobody took one up: a standby's objects wait without being counted."""
+        """Seconds for which objects have been due and nobody took one up: those of a process that may not act wait without being
+        counted."""
         led = self._leads is None or self._leads.is_set()
-        return max(queue.stalled for queue in self._queues.values()) if led else 0.0
+        longest = max(queue.stalled for queue in self._queues.values()) if led else 0.0
+        return min(longest, time.monotonic() - self._held_up)
 
     async def _watch(self) -> None:
         async for change in self._changes:
@@ -132,11 +139,18 @@ class Engine:
         if self._leads is not None:
             await self._leads.wait()
         while True:
+            await self._until_it_may_act()
             key = await queue.get()
             try:
                 await self._reconcile(queue, key)
             finally:
                 queue.done(key)
+
+    async def _until_it_may_act(self) -> None:
+        """While the lock can't be proven to be held no work is taken up: every look would end in a write that is not made."""
+        while not self._may_act():
+            self._held_up = time.monotonic()
+            await asyncio.sleep(HELD_UP_SECONDS)
 
     async def _reconcile(self, queue: WorkQueue, key: ObjectKey) -> None:
         started = time.monotonic()

@@ -44,8 +44,10 @@ def model(name: str = "m", **spec: Any) -> dict[str, Any]:
 class World:
     """A running engine and all that it touches."""
 
-    def __init__(self, store: SqliteStore, backend: FakeBackend, ray: FakeRay, metrics: ControllerMetrics) -> None:
+    def __init__(self, store: SqliteStore, backend: FakeBackend, ray: FakeRay, metrics: ControllerMetrics, may_act: bool) -> None:
         self.store, self.backend, self.ray, self.metrics = store, backend, ray, metrics
+        self.may_act = may_act
+        self.engine: Engine
 
     async def ready(self, key: ObjectKey, status: str, reason: str, seconds: float = 10.0) -> str:
         """Wait until Ready is so; its message."""
@@ -78,10 +80,11 @@ async def running(path: Path, ray: FakeRay, may_act: bool = True, *manifests: di
     if manifests:
         await store.apply_all(manifests)
     stop = asyncio.Event()
-    engine = Engine(store, Backends("standalone", "local", choices), metrics, may_act=lambda: may_act)
-    task = asyncio.create_task(engine.run(stop))
+    world = World(store, backend, ray, metrics, may_act)
+    world.engine = Engine(store, Backends("standalone", "local", choices), metrics, may_act=lambda: world.may_act)
+    task = asyncio.create_task(world.engine.run(stop))
     try:
-        yield World(store, backend, ray, metrics)
+        yield world
     finally:
         stop.set()
         await task
@@ -234,6 +237,12 @@ def test_a_controller_that_may_have_lost_its_lock_does_nothing(tmp_path: Path, r
         await asyncio.sleep(1.0)
         assert world.backend.calls == []
         assert (await world.store.get(LAB)).finalizers == ()
+        (family,) = (family for family in world.metrics.registry.collect() if family.name == "matrix_reconcile")
+        assert family.samples == [], "no look is taken that could only end in vain"
+        assert world.engine.stalled < 0.5, "it is no sign of being stuck"
+        world.may_act = True
+        await world.ready(LAB, "True", "Ready")
+        assert world.engine.stalled < 0.5
 
     live(tmp_path, ray, scenario, cluster(), may_act=False)
 
