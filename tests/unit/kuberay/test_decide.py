@@ -102,6 +102,11 @@ def test_a_raycluster_of_somebody_else_is_not_touched(labels: dict[str, str], wh
             "B200 is not known to this operator (it knows H100, MI300X)",
         ),
         ({"workerGroups": [{"name": "headgroup"}]}, ClusterReason.INVALID_SPEC, "workerGroups[0].name headgroup"),
+        (
+            {"workerGroups": [{"name": "w", "autoscale": {"max": 2}}, {"name": "v", "rayResources": {"slots": 0.5}}]},
+            ClusterReason.INVALID_SPEC,
+            "spec.workerGroups[1].rayResources.slots is not whole",
+        ),
         ({"ray": {"version": "2.51.0"}}, ClusterReason.RAY_VERSION_MISMATCH, "older than 2.52.0"),
         ({"ray": {"version": "2.59.0"}}, ClusterReason.RAY_VERSION_MISMATCH, "spec.backend.kubernetes.image"),
         ({"storage": {"persistentVolumeClaim": {"claimName": "c", "path": "a/../.."}}}, ClusterReason.INVALID_SPEC, "spec.storage"),

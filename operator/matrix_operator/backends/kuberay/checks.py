@@ -11,7 +11,7 @@ from matrix_crds.reasons import ClusterReason
 from matrix_operator.backends.kuberay.names import HEAD_GROUP, Object, is_ours
 from matrix_operator.backends.kuberay.reading import label
 from matrix_operator.backends.kuberay.settings import KubeRaySettings
-from matrix_operator.backends.kuberay.template import kubernetes_of
+from matrix_operator.backends.kuberay.template import autoscales, kubernetes_of
 from matrix_operator.backends.kuberay.volumes import sub_path
 from matrix_operator.backends.port import BackendRefusal
 
@@ -51,6 +51,10 @@ def check_new(spec: MatrixClusterSpec, settings: KubeRaySettings) -> None:
             known = ", ".join(sorted(settings.accelerators)) or "none"
             fact = f"{field}.accelerator {group.accelerator} is not known to this operator (it knows {known})"
             raise _invalid(f"{fact}; choose one of these, or add it to the chart's value `clusters.accelerators`")
+        parts = [name for name, amount in group.ray_resources.items() if autoscales(spec) and not float(amount).is_integer()]
+        if parts:
+            fact = f"{field}.rayResources.{parts[0]} is not whole, and Ray's autoscaler, which reads all groups, takes whole amounts only"
+            raise _invalid(f"{fact}; write a whole number")
     for where, claim in _claims(spec):
         if ".." in sub_path(claim).split("/"):
             raise _invalid(f"{where}.persistentVolumeClaim.path must not leave the volume; remove the `..`")

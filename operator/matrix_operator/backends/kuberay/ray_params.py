@@ -29,8 +29,13 @@ def _params(resources: Resources, further: Mapping[str, float]) -> dict[str, str
         params["num-gpus"] = str(resources.gpu)
     if further:
         # In single quotes, as KubeRay writes it itself: no resource's name can have one.
-        params["resources"] = f"'{json.dumps(dict(further), sort_keys=True)}'"
+        params["resources"] = f"'{json.dumps(_amounts(further), sort_keys=True)}'"
     return params
+
+
+def _amounts(resources: Mapping[str, float]) -> dict[str, float]:
+    """Whole ones without a point: Ray's autoscaler ends at its start where one is not an int (autoscaling_config.py)."""
+    return {name: int(amount) if float(amount).is_integer() else amount for name, amount in resources.items()}
 
 
 def _object_store_memory(memory: int) -> int:
