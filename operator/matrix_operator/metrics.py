@@ -29,7 +29,7 @@ class ObjectsCollector(Collector):
         )
         for stored in self._objects():
             key, ready = stored.key, "Unknown"
-            for condition, status, reason in _conditions(stored):
+            for condition, status, reason in dict.fromkeys(_conditions(stored)):  # a series that is told twice spoils the whole scrape
                 ready = status if condition == "Ready" else ready
                 each.add_metric([key.kind, key.namespace, key.name, condition, status, reason], 1.0)
             counts[key.kind, ready] = counts.get((key.kind, ready), 0) + 1

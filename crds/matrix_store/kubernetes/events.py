@@ -70,6 +70,8 @@ class Events:
 
     async def close(self) -> None:
         await self.flush()
+        if left := self._waiting.qsize() + self._held_up:  # one is being tried
+            log.warning("%d events are not stored", left)
         if self._writer is not None:
             self._writer.cancel()
             await asyncio.gather(self._writer, return_exceptions=True)

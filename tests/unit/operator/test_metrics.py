@@ -51,6 +51,12 @@ def test_each_condition_of_each_object_is_one_series() -> None:
     }
 
 
+def test_a_condition_that_is_there_twice_is_told_once() -> None:
+    metrics = telling_of(stored("a", condition("Ready", "True"), condition("Ready", "True")))
+    (family,) = (family for family in metrics.registry.collect() if family.name == "matrix_object_condition")
+    assert len(family.samples) == 1
+
+
 def test_what_is_so_no_more_is_not_told_any_more() -> None:
     objects = [stored("a", condition("Ready", "False", "Starting")), stored("b", condition("Ready", "True", "Ready"))]
     metrics = ControllerMetrics()

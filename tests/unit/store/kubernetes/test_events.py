@@ -109,10 +109,12 @@ def test_after_a_while_an_event_is_given_up_and_the_log_says_so(monkeypatch: pyt
     recording(scenario)
 
 
-def test_the_end_does_not_wait_for_what_can_t_be_written() -> None:
+def test_the_end_does_not_wait_for_what_can_t_be_written_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario(server: Server, writer: Events) -> None:
         server.takes = away
-        writer.record(event("a"))
+        for message in "abc":
+            writer.record(event(message))
         await until(lambda: server.asked > 1)
 
     recording(scenario)
+    assert "3 events are not stored" in caplog.text
