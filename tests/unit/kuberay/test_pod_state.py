@@ -55,6 +55,27 @@ ROWS: list[tuple[str, Object, NodePhase, ClusterReason | None, str]] = [
         ClusterReason.UNSCHEDULABLE,
         "3 Insufficient nvidia.com/gpu.); lower its resources",
     ),
+    (
+        "no such claim",
+        unscheduled('0/1 nodes are available: persistentvolumeclaim "results" not found.'),
+        NodePhase.STARTING,
+        ClusterReason.UNSCHEDULABLE,
+        'persistentvolumeclaim "results" not found.); correct the claim\'s name in spec.storage or spec.modelCache, or make the claim',
+    ),
+    (
+        "a claim without a volume",
+        unscheduled("0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims."),
+        NodePhase.STARTING,
+        ClusterReason.UNSCHEDULABLE,
+        "a claim has no volume yet: `kubectl describe pvc -n team` says why",
+    ),
+    (
+        "a claim on another machine",
+        unscheduled("0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had volume node affinity conflict."),
+        NodePhase.STARTING,
+        ClusterReason.UNSCHEDULABLE,
+        "a claim's volume is on another machine",
+    ),
     ("gated", unscheduled("gated", "SchedulingGated"), NodePhase.STARTING, ClusterReason.QUEUED, "scheduling gate"),
     ("being made", waiting("ContainerCreating"), NodePhase.STARTING, None, "kubectl describe pod lab-head-x -n team"),
     (
@@ -120,6 +141,16 @@ ROWS: list[tuple[str, Object, NodePhase, ClusterReason | None, str]] = [
         "exit code 1 (Error); it is started again",
     ),
     (
+        "the autoscaler ended",
+        pod(
+            ready=False,
+            containerStatuses=[{"name": "autoscaler", "state": ended("Error", 1)}, {"name": "ray-head", "state": {"running": {}}}],
+        ),
+        NodePhase.RECOVERING,
+        ClusterReason.RECOVERING,
+        "autoscaler ended with exit code 1 (Error); nobody starts it again, so no group grows or shrinks: `kubectl logs lab-head-x -n team",
+    ),
+    (
         "container out of memory",
         pod(ready=False, containerStatuses=[{"name": "ray", "state": ended("OOMKilled", 137)}]),
         NodePhase.RECOVERING,
@@ -149,6 +180,13 @@ ROWS: list[tuple[str, Object, NodePhase, ClusterReason | None, str]] = [
         NodePhase.RECOVERING,
         ClusterReason.RECOVERING,
         "the pod ended with exit code 3 (Error); KubeRay makes another pod",
+    ),
+    (
+        "failed before its containers",
+        failed(initContainerStatuses=[{"name": "matrix-directories", "state": ended("Error", 1, "mkdir: Permission denied")}]),
+        NodePhase.RECOVERING,
+        ClusterReason.RECOVERING,
+        "exit code 1 (Error: mkdir: Permission denied); KubeRay makes another pod",
     ),
     ("failed without a word", failed(), NodePhase.RECOVERING, ClusterReason.RECOVERING, "KubeRay makes another pod"),
     ("ending", ending(pod()), NodePhase.RECOVERING, ClusterReason.RECOVERING, "the pod is being deleted"),

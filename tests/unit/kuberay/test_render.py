@@ -82,7 +82,7 @@ def test_a_head_with_workers_takes_no_work_and_one_without_does_all() -> None:
 
 def test_ray_is_told_of_the_accelerator_and_of_further_resources() -> None:
     params = worker(rendered(SPECS["gpu"]))["rayStartParams"]
-    assert params["resources"] == """'{"accelerator_type:H100": 1.0, "sandbox-slots": 8.0}'"""
+    assert params["resources"] == """'{"accelerator_type:H100": 1, "sandbox-slots": 8}'"""
     assert (params["num-cpus"], params["num-gpus"]) == ("32", "8")
 
 
@@ -134,6 +134,24 @@ def test_pods_are_fit_for_a_namespace_with_the_restricted_standard() -> None:
         assert container(template)["securityContext"]["capabilities"] == {"drop": ["ALL"]}
         kinds = {kind for volume in template["spec"]["volumes"] for kind in volume if kind != "name"}
         assert kinds <= {"projected", "secret", "emptyDir", "persistentVolumeClaim"}
+
+
+def test_directories_of_claims_are_made_by_the_pods_user_and_not_by_the_kubelet() -> None:
+    of = rendered(SPECS["volumes"])
+    for template in (of["spec"]["headGroupSpec"]["template"], worker(of)["template"]):
+        (made,) = template["spec"]["initContainers"]
+        assert made["command"] == ["mkdir", "-p", "/var/lib/matrix/volumes/matrix-storage/lab/run-1"]
+        assert made["volumeMounts"] == [{"name": "matrix-storage", "mountPath": "/var/lib/matrix/volumes/matrix-storage"}]
+        assert made["image"] == container(template)["image"]
+        assert made["securityContext"] == container(template)["securityContext"]
+    assert "initContainers" not in rendered(SPECS["host-path"])["spec"]["headGroupSpec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize(("amount", "written"), [(8, "8"), (8.0, "8"), (0.5, "0.5")])
+def test_whole_amounts_are_written_without_a_point(amount: float, written: str) -> None:
+    """Ray's autoscaler ends at one that is no int."""
+    of = rendered({"workerGroups": [{"name": "w", "rayResources": {"slots": amount}}]})
+    assert worker(of)["rayStartParams"]["resources"] == f"'{{\"slots\": {written}}}'"
 
 
 def test_a_fragment_is_laid_over_and_can_not_take_away_what_finds_the_pods_again() -> None:

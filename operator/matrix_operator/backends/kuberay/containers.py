@@ -46,6 +46,9 @@ WAITING: dict[str, tuple[NodePhase, ClusterReason | None, str]] = {
 MISSING = re.compile(r"(?i)\b(secret|configmap)\b.*not found|couldn't find key .* in (secret|configmap)|non-existent (secret|config) key")
 """The kubelet's messages, in a CreateContainerConfigError or the event of a volume, that heal when the object appears."""
 
+AUTOSCALER_CONTAINER = "autoscaler"
+"""KubeRay's name of Ray's autoscaler, beside the head."""
+
 OUT_OF_MEMORY = "used more memory than it gets and was ended (OOMKilled); raise resources.memory in the manifest"
 
 
@@ -86,8 +89,18 @@ def _finding(pod: Object, status: Object) -> Finding | None:
         return _waiting(pod, status, waiting, last)
     if terminated and not (terminated.get("exitCode", 0) == 0 and _is_init(pod, status)):
         ended = ended_words(terminated)
-        return Finding(ended.phase, ended.reason, f"the container {status['name']} {ended.message}; it is started again")
+        return Finding(ended.phase, ended.reason, f"the container {status['name']} {ended.message}; {_then(pod, status)}")
     return None
+
+
+def _then(pod: Object, status: Object) -> str:
+    """What comes of a container that has ended. KubeRay gives the autoscaler's pod restartPolicy Never, and makes another pod for Ray's own
+    container only (shouldDeletePod)."""
+    if status["name"] != AUTOSCALER_CONTAINER:
+        return "it is started again"
+    name, namespace = pod["metadata"]["name"], pod["metadata"].get("namespace", "")
+    logs, delete = f"kubectl logs {name} -n {namespace} -c {AUTOSCALER_CONTAINER}", f"kubectl delete pod {name} -n {namespace}"
+    return f"nobody starts it again, so no group grows or shrinks: `{logs}` says more, `{delete}` makes a new head with one"
 
 
 def _waiting(pod: Object, status: Object, waiting: Object, last: Object | None) -> Finding:

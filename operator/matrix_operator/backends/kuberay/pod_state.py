@@ -14,6 +14,19 @@ from matrix_operator.backends.port import NodePhase, NodeState
 SLOW_START = timedelta(minutes=2)
 """A container that is being made for longer most often waits for a large image; where no event says so either, a person has to look."""
 
+_UNBOUND = "a claim has no volume yet: `kubectl describe pvc -n {namespace}` says why; it starts by itself when the claim is bound"
+CLAIMS: tuple[tuple[str, str], ...] = (
+    ("persistentvolumeclaim", "correct the claim's name in spec.storage or spec.modelCache, or make the claim; it then starts by itself"),
+    ("unbound immediate PersistentVolumeClaims", _UNBOUND),
+    ("available persistent volumes to bind", _UNBOUND),
+    (
+        "volume node affinity conflict",
+        "a claim's volume is on another machine than those with room; use a volume that all nodes can mount, or one claim for each cluster",
+    ),
+)
+"""What the scheduler says of volumes (k8s.io/kubernetes/pkg/scheduler/framework/plugins/volumebinding), and what to do about it."""
+
+_ROOM = "lower its resources or accelerator in the manifest, or add machines; it starts by itself when there is room"
 _ANOTHER = "KubeRay makes another pod"
 
 GIVEN_UP: dict[str, tuple[ClusterReason, str]] = {
@@ -73,7 +86,8 @@ def _over(pod: Object) -> Finding:
     if given_up:
         said = at(pod, "status", "message")
         return Finding(NodePhase.RECOVERING, given_up[0], f"{given_up[1]}{f' ({said})' if said else ''}; {_ANOTHER}")
-    ended = [entry["state"]["terminated"] for entry in items(pod, "status", "containerStatuses") if at(entry, "state", "terminated")]
+    statuses = [*items(pod, "status", "initContainerStatuses"), *items(pod, "status", "containerStatuses")]
+    ended = [entry["state"]["terminated"] for entry in statuses if at(entry, "state", "terminated")]
     worst = next((entry for entry in ended if entry.get("exitCode")), ended[0] if ended else {})
     found = ended_words(worst)
     return Finding(found.phase, found.reason, f"the pod {found.message}; {_ANOTHER}")
@@ -92,7 +106,7 @@ def _unscheduled(pod: Object) -> Finding | None:
     said = scheduled.get("message") or "no more is said"
     if scheduled.get("reason") == "SchedulingGated":
         return Finding(NodePhase.STARTING, ClusterReason.QUEUED, f"its pod is held back by a scheduling gate ({said})")
-    advice = "lower its resources or accelerator in the manifest, or add machines; it starts by itself when there is room"
+    advice = next((words for part, words in CLAIMS if part in said), _ROOM).format(namespace=pod["metadata"].get("namespace", ""))
     return Finding(NodePhase.STARTING, ClusterReason.UNSCHEDULABLE, f"no machine takes its pod ({said}); {advice}")
 
 

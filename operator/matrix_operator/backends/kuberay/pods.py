@@ -7,11 +7,21 @@ from matrix_operator.backends.kuberay.names import Object, own_labels
 from matrix_operator.backends.kuberay.overlay import overlay
 from matrix_operator.backends.kuberay.settings import Accelerator, KubeRaySettings
 from matrix_operator.backends.kuberay.template import autoscales, kubernetes_of
-from matrix_operator.backends.kuberay.volumes import GCS_DIRECTORY, HOME_DIRECTORY, Mounted, head_volumes, worker_volumes
+from matrix_operator.backends.kuberay.volumes import (
+    GCS_DIRECTORY,
+    HOME_DIRECTORY,
+    Directories,
+    Mounted,
+    directories,
+    head_volumes,
+    worker_volumes,
+)
 
 HEAD_CONTAINER = "ray-head"
 WORKER_CONTAINER = "ray-worker"
 """The names that a fragment uses to change them."""
+DIRECTORIES_CONTAINER = "matrix-directories"
+"""The init container that makes the directories in volumes, where the manifest names some."""
 
 _STOP_SECONDS = 30
 """For Ray's processes to end after the draining."""
@@ -28,6 +38,7 @@ starts a worker's replicas elsewhere, then those here finish what they have begu
 _HEAD_DRAIN_SECONDS = 10
 """A head has nowhere to move to. So long it is there for workers that go at the same time: without a GCS each would ask for one until its
 own time is over."""
+_SMALL = {"cpu": "100m", "memory": "64Mi"}
 _GCS = {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": GCS_DIRECTORY}
 
 
@@ -61,6 +72,9 @@ def _template(cluster: MatrixCluster, settings: KubeRaySettings, container: Obje
         "securityContext": _pod_security(settings),
         "enableServiceLinks": False,  # a Service named ray would set RAY_PORT
     }
+    made = directories(mounted)
+    if made.paths:
+        spec["initContainers"] = [_directories(container, made)]
     if account:
         spec["serviceAccountName"] = account
     elif not token:
@@ -80,6 +94,20 @@ def _container(
         "env": [{"name": variable, "value": value} for variable, value in environment.items()],
         "volumeMounts": [item.mount for item in mounted],
         "securityContext": container_security(),
+    }
+
+
+def _directories(ray: Object, made: Directories) -> Object:
+    """Makes them as the pods' user. What `mkdir` complains of becomes the container's last word."""
+    return {
+        "name": DIRECTORIES_CONTAINER,
+        "image": ray["image"],
+        "imagePullPolicy": ray["imagePullPolicy"],
+        "command": ["mkdir", "-p", *made.paths],
+        "volumeMounts": list(made.mounts),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": container_security(),
+        "resources": {"requests": dict(_SMALL), "limits": dict(_SMALL)},
     }
 
 

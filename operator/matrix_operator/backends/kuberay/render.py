@@ -80,13 +80,18 @@ def _spec(cluster: MatrixCluster, settings: KubeRaySettings) -> Object:
     if kubernetes_of(spec).queue_name is None:  # else it is Kueue's
         rendered["suspend"] = spec.suspend
     if autoscales(spec):
-        rendered |= {"enableInTreeAutoscaling": True, "autoscalerOptions": autoscaler_options(spec)}
+        rendered |= {"enableInTreeAutoscaling": True, "autoscalerOptions": autoscaler_options(spec, settings)}
     return rendered
 
 
-def autoscaler_options(spec: MatrixClusterSpec) -> Object:
+def autoscaler_options(spec: MatrixClusterSpec, settings: KubeRaySettings) -> Object:
     """Those of a cluster with a group that autoscales."""
-    return {"version": "v2", "idleTimeoutSeconds": idle_timeout(sizes(spec)), "securityContext": container_security()}
+    return {
+        "version": "v2",
+        "idleTimeoutSeconds": idle_timeout(sizes(spec)),
+        "imagePullPolicy": settings.image_pull_policy,  # the head's image, so in the same way
+        "securityContext": container_security(),
+    }
 
 
 def _group(cluster: MatrixCluster, group: WorkerGroup, settings: KubeRaySettings) -> Object:

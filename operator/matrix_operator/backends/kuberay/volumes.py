@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from matrix_crds.cluster import MatrixCluster, ModelCache, PersistentVolumeClaim
@@ -32,12 +33,26 @@ _SECRET_MODE = 0o440
 """For the group of the pod (fsGroup): the processes are not root."""
 
 
+_WHOLE_VOLUMES = "/var/lib/matrix/volumes"
+"""Where the init container sees a claim's volume from its root on."""
+
+
 @dataclass(frozen=True)
 class Mounted:
     """A volume and its place."""
 
     volume: Object
     mount: Object
+
+
+@dataclass(frozen=True)
+class Directories:
+    """What is to be made in volumes before the pod's containers start."""
+
+    mounts: tuple[Object, ...]
+    """The volumes, whole."""
+    paths: tuple[str, ...]
+    """The directories, as they are called there."""
 
 
 def worker_volumes(cluster: MatrixCluster) -> tuple[Mounted, ...]:
@@ -53,6 +68,14 @@ def worker_volumes(cluster: MatrixCluster) -> tuple[Mounted, ...]:
 def head_volumes(cluster: MatrixCluster) -> tuple[Mounted, ...]:
     """What the head mounts: the tables of the GCS as well, so that a GCS that is started again in the same pod finds everything."""
     return (*worker_volumes(cluster), _mounted({"name": "matrix-gcs", "emptyDir": {}}, GCS_DIRECTORY))
+
+
+def directories(mounted: Iterable[Mounted]) -> Directories:
+    """Those that a manifest names in claims. The kubelet would make them for root; and only volumes that are one node's alone are given to
+    the pods' group (fsGroup), not a share such as NFS, nor a directory of the node."""
+    parts = [item for item in mounted if item.mount.get("subPath")]
+    mounts = tuple({"name": item.mount["name"], "mountPath": f"{_WHOLE_VOLUMES}/{item.mount['name']}"} for item in parts)
+    return Directories(mounts, tuple(f"{whole['mountPath']}/{item.mount['subPath']}" for whole, item in zip(mounts, parts, strict=True)))
 
 
 def sub_path(claim: PersistentVolumeClaim) -> str:
@@ -79,7 +102,8 @@ def _model_cache(cache: ModelCache | None) -> Mounted:
     if cache and cache.persistent_volume_claim:
         return _claimed(name, cache.persistent_volume_claim, MODELS_DIRECTORY)
     if cache and cache.host_path:
-        return _mounted({"name": name, "hostPath": {"path": cache.host_path.path, "type": "DirectoryOrCreate"}}, MODELS_DIRECTORY)
+        # It must be there: the kubelet would make it for root, and no download could be kept.
+        return _mounted({"name": name, "hostPath": {"path": cache.host_path.path, "type": "Directory"}}, MODELS_DIRECTORY)
     limit = cache.empty_dir.size_limit if cache and cache.empty_dir else None
     return _mounted({"name": name, "emptyDir": {"sizeLimit": limit} if limit else {}}, MODELS_DIRECTORY)
 

@@ -48,15 +48,35 @@ class World:
 
     def create(self, name: str = CLUSTER, model: str = MODEL, **spec: Any) -> None:
         """A MatrixCluster and a model of the engine `dummy` on it."""
+        self.create_cluster(name, **spec)
+        self.create_model(model, name)
+
+    def create_cluster(self, name: str = CLUSTER, **spec: Any) -> None:
+        """The MatrixCluster alone."""
         self._create("MatrixCluster", name, {**SPEC, **spec})
+
+    def create_model(self, model: str = MODEL, name: str = CLUSTER) -> None:
+        """The model alone."""
         engine = {"dummy": {"tokensPerSecond": 200, "firstTokenSeconds": "0.01", "seed": 1}}
         resources = {"cpu": "100m", "memory": "256Mi"}
         self._create("ModelDeployment", model, {"clusterRef": {"name": name}, "engine": engine, "resources": resources})
+
+    def edit(self, kind: str, name: str, **spec: Any) -> None:
+        """Replaces these fields of its spec."""
+        headers = {"Content-Type": "application/merge-patch+json"}
+        self.cluster.api.http.patch(self.path(kind, name), json={"spec": spec}, headers=headers).raise_for_status()
 
     def delete(self, name: str = CLUSTER, model: str = MODEL) -> None:
         """Marks both for deletion."""
         self.cluster.api.delete(self.path("ModelDeployment", model))
         self.cluster.api.delete(self.path("MatrixCluster", name))
+
+    def end(self, name: str = CLUSTER, model: str = MODEL) -> None:
+        """Deletes both, and returns when nothing is left of them."""
+        self.delete(name, model)
+        for kind, which in (("MatrixCluster", name), ("ModelDeployment", model)):
+            self.wait(lambda kind=kind, which=which: not self.cluster.api.exists(self.path(kind, which)), f"{which} is gone")  # type: ignore[misc]
+        self.wait(lambda: not self.pods(name=name), f"the pods of {name} are gone")
 
     def path(self, kind: str, name: str = "") -> str:
         return f"/apis/matrix.dev/v1alpha1/namespaces/{self.namespace}/{kind.lower()}s" + (f"/{name}" if name else "")
@@ -111,6 +131,10 @@ class World:
                 conditions = item.get("status", {}).get("conditions", [])
                 lines += [f"{item['metadata']['name']} {c['type']}={c['status']} {c['reason']}: {c['message']}" for c in conditions]
         return "\n".join([*lines, *(f"{pod['metadata']['name']} {pod['status'].get('phase')}" for pod in self.pods())])
+
+    def workers(self, name: str = CLUSTER) -> str:
+        """Ready and desired, as the cluster's status has them."""
+        return str(self.cluster.api.get(self.path("MatrixCluster", name)).get("status", {}).get("workers", {}).get("display"))
 
     def pods(self, node_type: str = "", name: str = CLUSTER) -> list[dict[str, Any]]:
         """Of one MatrixCluster, those of one type (head, worker) or all."""
