@@ -9,7 +9,7 @@ import uuid
 from collections import defaultdict
 from datetime import UTC, datetime
 
-from tests.lab.kuberay import made
+from tests.lab.kuberay import autoscaler, made
 from tests.lab.kuberay.cache import Cache
 from tests.lab.kuberay.client import Client, Key, Object, Refused, in_namespace, key_of
 from tests.lab.kuberay.faults import Faults
@@ -46,6 +46,7 @@ class Controller:
         self._pods = pods
         self._work = Work(self._look)
         self._with_service: set[str] = set()
+        self._with_rights: set[str] = set()
         self._refused: dict[str, int] = {}
         """The generation at which a cluster was refused, by its uid."""
         self._ending: defaultdict[tuple[Key, str], set[Key]] = defaultdict(set)
@@ -109,7 +110,7 @@ class Controller:
         return None
 
     async def _act(self, key: Key, cluster: Object) -> None:
-        await self._ensure_service(key, cluster)
+        await self._ensure_companions(cluster)
         was, pods = suspension(cluster), self._seen(key)
         if was == SUSPENDING or (self.faults.old and cluster["spec"].get("suspend")):
             for pod in pods:
@@ -119,10 +120,16 @@ class Controller:
             for group in cluster["spec"].get("workerGroupSpecs", []):
                 await self._act_on_group(key, cluster, group, [pod for pod in pods if _group(pod) == group["groupName"]])
 
-    async def _ensure_service(self, key: Key, cluster: Object) -> None:
-        if cluster["metadata"]["uid"] not in self._with_service:
+    async def _ensure_companions(self, cluster: Object) -> None:
+        """What pods need beside them, once: the head's Service, and the autoscaler's rights."""
+        uid = cluster["metadata"]["uid"]
+        if uid not in self._with_service:
             await self._create("services", made.head_service(cluster), "FailedCreateService", there_is_fine=True)
-            self._with_service.add(cluster["metadata"]["uid"])
+            self._with_service.add(uid)
+        if autoscaler.wanted(cluster) and uid not in self._with_rights:
+            for group, kind, manifest in made.rights(cluster):
+                await self._create(kind, manifest, "FailedCreateRights", group, there_is_fine=True)
+            self._with_rights.add(uid)
 
     async def _act_on_head(self, key: Key, cluster: Object, pods: list[Object]) -> None:
         if self._is_busy(key, made.HEAD_GROUP):
@@ -155,9 +162,9 @@ class Controller:
         ending &= {key_of(pod) for pod in self._pods.grouped(key)}
         return bool(ending)
 
-    async def _create(self, kind: str, manifest: Object, reason: str, *, there_is_fine: bool = False) -> None:
+    async def _create(self, kind: str, manifest: Object, reason: str, group: str = "/api/v1", *, there_is_fine: bool = False) -> None:
         try:
-            found = await self._client.create(in_namespace("/api/v1", kind, (manifest["metadata"]["namespace"], "")), manifest)
+            found = await self._client.create(in_namespace(group, kind, (manifest["metadata"]["namespace"], "")), manifest)
         except Refused as refused:
             if there_is_fine and refused.code == 409:
                 return

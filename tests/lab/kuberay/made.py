@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.lab.kuberay import autoscaler
 from tests.lab.kuberay.client import Object
 from tests.lab.kuberay.start import start, wait
 
@@ -40,10 +41,14 @@ def head_pod(cluster: Object) -> Object:
         "ray.io/ft-enabled": "false",
         "ray.io/kuberay-version": "standin",
     }
-    if cluster["spec"].get("enableInTreeAutoscaling"):
-        ray = pod["spec"]["containers"][0]
-        pod["spec"]["containers"].append({"name": "autoscaler", "image": ray["image"], "env": ray["env"]})
+    if autoscaler.wanted(cluster):
+        pod["spec"] = autoscaler.beside(cluster, pod["spec"], _token(cluster))
     return pod
+
+
+def rights(cluster: Object) -> list[tuple[str, str, Object]]:
+    """See autoscaler.rights."""
+    return autoscaler.rights(cluster, _metadata(cluster, {CLUSTER: cluster["metadata"]["name"]}))
 
 
 def worker_pod(cluster: Object, group: Object, index: int) -> Object:
@@ -81,9 +86,10 @@ def _pod_spec(cluster: Object, group: Object, node_type: str) -> Object:
     spec = group["template"]["spec"]
     ray, *others = spec["containers"]
     environment = [*ray.get("env", []), *_environment(cluster, node_type)]
-    policy = {"restartPolicy": "Never"} if _autoscaler_v2(cluster) else {}
+    policy = {"restartPolicy": "Never"} if autoscaler.is_second(cluster) else {}
     joined = _address(cluster, node_type) if node_type == "worker" else ""
-    return start({**spec, **policy, "containers": [{**ray, "env": environment}, *others]}, group.get("rayStartParams", {}), joined)
+    params = group.get("rayStartParams", {}) | ({"no-monitor": "true"} if autoscaler.wanted(cluster) and not joined else {})
+    return start({**spec, **policy, "containers": [{**ray, "env": environment}, *others]}, params, joined)
 
 
 def _environment(cluster: Object, node_type: str) -> list[Object]:
@@ -91,14 +97,20 @@ def _environment(cluster: Object, node_type: str) -> list[Object]:
         {"name": "RAY_CLUSTER_NAME", "value": cluster["metadata"]["name"]},
         {"name": "RAY_PORT", "value": "6379"},
         {"name": "RAY_ADDRESS", "value": _address(cluster, node_type)},
+        autoscaler.of_the_pod("RAY_CLOUD_INSTANCE_ID", "metadata.name"),  # how the autoscaler knows pods and groups again in Ray's nodes
+        autoscaler.of_the_pod("RAY_NODE_TYPE_NAME", f"metadata.labels['{GROUP}']"),
     ]
+    return found + _token(cluster)
+
+
+def _token(cluster: Object) -> list[Object]:
     secret = auth_secret(cluster)
-    if secret:
-        found += [
-            {"name": "RAY_AUTH_MODE", "value": "token"},
-            {"name": "RAY_AUTH_TOKEN", "valueFrom": {"secretKeyRef": {"name": secret, "key": "auth_token"}}},
-        ]
-    return found
+    if not secret:
+        return []
+    return [
+        {"name": "RAY_AUTH_MODE", "value": "token"},
+        {"name": "RAY_AUTH_TOKEN", "valueFrom": {"secretKeyRef": {"name": secret, "key": "auth_token"}}},
+    ]
 
 
 def _address(cluster: Object, node_type: str) -> str:
@@ -111,11 +123,6 @@ def auth_secret(cluster: Object) -> str:
     """The name of the Secret with the token; empty when no token is asked for."""
     options = cluster["spec"].get("authOptions") or {}
     return options.get("secretName") or cluster["metadata"]["name"] if options.get("mode") == "token" else ""
-
-
-def _autoscaler_v2(cluster: Object) -> bool:
-    options = cluster["spec"].get("autoscalerOptions") or {}
-    return bool(cluster["spec"].get("enableInTreeAutoscaling")) and options.get("version") == "v2"
 
 
 def _metadata(cluster: Object, labels: dict[str, str]) -> Object:
