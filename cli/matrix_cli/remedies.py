@@ -21,7 +21,7 @@ _REMEDIES: dict[str, str] = {
     "DashboardUnreachable": "nothing is torn down meanwhile; look at `matrix logs {object} --component dashboard`",
     "ClusterNotFound": "create the cluster with `matrix up FILE`, or correct spec.clusterRef.name",
     "RejectedByServe": "correct what Ray Serve refuses, then `matrix apply FILE`",
-    "Unschedulable": "ask for less in spec.resources, or give the cluster more",
+    "Unschedulable": "ask for less in spec.resources, or give the cluster more; where a claim is named, make or bind that",
     "ModelNotFound": "correct spec.model.source, then `matrix apply FILE`",
     "BadArguments": "correct spec.engine, then `matrix apply FILE`",
     "OutOfMemory": "give the replica more memory, or a smaller spec.engine.vllm.maxModelLength, then `matrix apply FILE`",
