@@ -15,9 +15,28 @@ from pathlib import Path
 from tests.lab import leash
 from tests.lab.errors import LabError
 
+STOP_SECONDS = 5.0
 _SPAWNER = ThreadPoolExecutor(1, thread_name_prefix="lab-spawner")
 """Starts every process. The kernel's "parent" of PR_SET_PDEATHSIG is the thread that forked, not the process: a test that starts one from
 a short-lived thread would lose it again. This thread lives as long as the interpreter."""
+
+
+def wait_until_stopped(pid: int) -> None:
+    """Returns when no thread of the process runs any more: the signal comes to each by itself, and one may answer meanwhile. Raises
+    LabError."""
+    deadline = time.monotonic() + STOP_SECONDS
+    while any(_state(thread) not in "TtZX" for thread in Path(f"/proc/{pid}/task").iterdir()):
+        if time.monotonic() > deadline:
+            raise LabError(f"process {pid} does not stop")
+        time.sleep(0.002)
+
+
+def _state(thread: Path) -> str:
+    """One letter (proc_pid_stat(5)); X of one that has gone."""
+    try:
+        return (thread / "stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
 
 
 class Process:
@@ -63,8 +82,10 @@ class Process:
         self.cont()
 
     def stop(self) -> None:
-        """SIGSTOP: it holds its port and its connections, and answers nothing until `cont`."""
+        """SIGSTOP: it holds its port and its connections, and answers nothing until `cont`. Returns when it has stopped."""
         self.send(signal.SIGSTOP)
+        if self.running:
+            wait_until_stopped(self.pid)
 
     def cont(self) -> None:
         """SIGCONT."""

@@ -11,7 +11,7 @@ import psutil
 
 from tests.lab.api import wait_for
 from tests.lab.errors import LabError
-from tests.lab.processes import Process
+from tests.lab.processes import Process, wait_until_stopped
 from tests.lab.slurm.place import Place
 
 _SECONDS = 60.0
@@ -56,6 +56,7 @@ class Daemon:
     def freeze(self) -> None:
         """It holds its sockets, and answers nothing until `thaw`."""
         self._daemon().send_signal(signal.SIGSTOP)
+        wait_until_stopped(self._daemon().pid)
 
     def thaw(self) -> None:
         """Also when it does not run any more."""
