@@ -131,13 +131,13 @@ class Api:
         return answer
 
 
-def wait_for(condition: Callable[[], bool], what: str, timeout: float) -> None:
-    """Returns when the condition holds. Raises LabError after `timeout` seconds."""
+def wait_for(condition: Callable[[], bool], what: str, timeout: float, every: float = 0.02) -> None:
+    """Returns when the condition holds, looking `every` so many seconds. Raises LabError after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
             raise LabError(f"{what}: not within {timeout:g} s")
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 def _all_of(crd: Mapping[str, Any], namespace: str = "") -> str:
