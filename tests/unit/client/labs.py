@@ -16,8 +16,6 @@ from tests.unit.client.directory import replica as known
 from tests.unit.client.replica import Replica, endpoint
 from tests.unit.client.worlds import CHAT, LAB, World, ready
 
-DEADLINE_SECONDS = 30.0
-
 
 @dataclass
 class Lab:
@@ -58,12 +56,6 @@ async def laboratory(world: World, replicas: int = 1) -> AsyncIterator[Lab]:
         for _ in range(replicas):
             await lab.add()
         yield lab
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while not true():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 def _uid(world: World) -> str:

@@ -13,14 +13,9 @@ from matrix_client.directory_watch import DirectoryWatch, Replicas
 from matrix_proto import directory_pb2 as pb
 from matrix_proto.state import Load, ReplicaState
 from tests.unit.client.directory import TOKEN, FakeDirectory, replica
+from tests.waiting import until
 
 DEADLINE_SECONDS = 20.0
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while not true():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager

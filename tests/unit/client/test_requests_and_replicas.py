@@ -19,9 +19,10 @@ from matrix_client.errors import (
 from matrix_proto import directory_pb2
 from matrix_store.errors import NotFound
 from tests.unit.client.directory import replica as known
-from tests.unit.client.labs import Lab, ask_both, both_raise, in_lab, streamed, until
+from tests.unit.client.labs import Lab, ask_both, both_raise, in_lab, streamed
 from tests.unit.client.replica import Replica, endpoint
 from tests.unit.client.worlds import CHAT, LAB, SPECS, World, ready
+from tests.waiting import until
 
 
 def test_replicas_come_and_go_while_requests_run(world: World) -> None:

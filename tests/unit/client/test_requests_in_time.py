@@ -10,8 +10,9 @@ from matrix_client.errors import (
     RequestTimeout,
 )
 from matrix_client.picker import Wanted
-from tests.unit.client.labs import Lab, both_raise, in_lab, streamed, until
+from tests.unit.client.labs import Lab, both_raise, in_lab, streamed
 from tests.unit.client.worlds import World
+from tests.waiting import until
 
 
 def test_the_deadline_ends_a_request_and_reaches_the_replica(world: World) -> None:

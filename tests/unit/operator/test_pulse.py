@@ -21,6 +21,7 @@ from matrix_operator.looks import Unknown
 from matrix_operator.reconcile.view import ClusterView
 from matrix_proto.state import State
 from tests.unit.operator.builders import ray, view
+from tests.waiting import until
 
 A, B = (ObjectKey("MatrixCluster", "default", name) for name in ("a", "b"))
 STATE = State(runtime_version="1", ray_version="2", instance="i", revision=1)
@@ -99,12 +100,6 @@ def beating(scenario: Callable[[World], Awaitable[None]]) -> None:
         assert len(asyncio.all_tasks()) == 1, "nothing is left running"
 
     asyncio.run(body())
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
 
 
 @pytest.fixture(autouse=True)

@@ -25,6 +25,7 @@ from matrix_runtime.system.directory import Directory
 from matrix_runtime.system.watch_server import SETTLE_SECONDS, WatchServer
 from matrix_runtime.system.watchers import QUEUED_UPDATES, Watcher, Watchers
 from tests.unit.runtime.test_directory import Clock, failed, pass_time, replica
+from tests.waiting import until
 
 CLIENT = (("authorization", "Bearer client"),)
 
@@ -189,12 +190,6 @@ async def serving(secrets: Path, port: int = 0, instance: str = "i") -> AsyncIte
     finally:
         publishing.cancel()
         await server.stop()
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not holds():  # noqa: ASYNC110  # of what it waits for nobody tells
-            await asyncio.sleep(0.01)
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -17,6 +16,7 @@ from matrix_store.kubernetes.events import Events
 from matrix_store.port import Event, EventType
 from tests.unit.store.kubernetes.server import api, status
 from tests.unit.store.support import run
+from tests.waiting import until
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 LAB = ObjectKey("MatrixCluster", "default", "lab")
@@ -58,12 +58,6 @@ def recording(scenario: Callable[[Server, Events], Awaitable[None]]) -> None:
             assert time.monotonic() - begun < 1.0
 
     run(body())
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
 
 
 @pytest.fixture(autouse=True)
