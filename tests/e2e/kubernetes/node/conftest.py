@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.kubernetes.node.world import World, operator
-from tests.lab.processes import end_all
+from tests.e2e.kubernetes.node.world import World, at_work
 from tests.lab.provision import Cluster
 
 
@@ -16,13 +15,7 @@ def world(pods_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> It
     """A namespace with an operator, and in it a cluster with a model, Ready."""
     if not pods_cluster.kuberay:
         pytest.skip("there is no KubeRay on this cluster")
-    with pods_cluster.namespace() as namespace:
-        process = operator(pods_cluster, namespace, tmp_path_factory.mktemp("operator"), namespace)
-        world = World(pods_cluster, namespace, process)
-        world.operator.start()
-        try:
-            world.create()
-            world.ready()
-            yield world
-        finally:
-            end_all([world.operator])
+    with at_work(pods_cluster, tmp_path_factory.mktemp("operator")) as world:
+        world.create()
+        world.ready()
+        yield world

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.kubernetes.node.world import CLUSTER, MODEL, SECONDS, World, operator
-from tests.lab.processes import end_all
+from tests.e2e.kubernetes.node.world import CLUSTER, MODEL, SECONDS, World, at_work
 from tests.lab.provision import Cluster
 
 pytestmark = pytest.mark.timeout(3 * SECONDS)
@@ -27,17 +26,11 @@ def world(pods_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> It
     """A namespace with an operator, and in it a cluster without any worker, Ready."""
     if not pods_cluster.kuberay:
         pytest.skip("there is no KubeRay on this cluster")
-    with pods_cluster.namespace() as namespace:
-        process = operator(pods_cluster, namespace, tmp_path_factory.mktemp("operator"), namespace)
-        world = World(pods_cluster, namespace, process)
-        world.operator.start()
-        try:
-            # 1.3 CPUs with the autoscaler's, so that a worker fits beside it on a machine with two.
-            world.create_cluster(head={"resources": {"cpu": "800m", "memory": "2Gi"}}, workerGroups=groups(2))
-            world.wait(lambda: is_ready(world), "the cluster is Ready")
-            yield world
-        finally:
-            end_all([world.operator])
+    with at_work(pods_cluster, tmp_path_factory.mktemp("operator")) as world:
+        # 1.3 CPUs with the autoscaler's, so that a worker fits beside it on a machine with two.
+        world.create_cluster(head={"resources": {"cpu": "800m", "memory": "2Gi"}}, workerGroups=groups(2))
+        world.wait(lambda: is_ready(world), "the cluster is Ready")
+        yield world
 
 
 def is_ready(world: World) -> bool:

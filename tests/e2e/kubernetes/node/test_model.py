@@ -8,10 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.kubernetes.node.world import World, operator
+from tests.e2e.kubernetes.node.world import World, at_work
 from tests.e2e.page import ROOT
 from tests.lab import image
-from tests.lab.processes import end_all
 from tests.lab.provision import Cluster
 
 QUICKSTART = str(ROOT / "examples" / "quickstart.yaml")
@@ -28,14 +27,9 @@ def world(pods_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> It
     """A namespace with an operator, whose clusters get an image with vLLM."""
     if not pods_cluster.kuberay:
         pytest.skip("there is no KubeRay on this cluster")
-    with pods_cluster.namespace() as namespace:
-        with_models = image.model_name() if pods_cluster.node else pods_cluster.image
-        process = operator(pods_cluster, namespace, tmp_path_factory.mktemp("operator"), namespace, with_models)
-        process.start()
-        try:
-            yield World(pods_cluster, namespace, process)
-        finally:
-            end_all([process])
+    with_models = image.model_name() if pods_cluster.node else pods_cluster.image
+    with at_work(pods_cluster, tmp_path_factory.mktemp("operator"), with_models) as world:
+        yield world
 
 
 def test_the_quickstart_answers_in_pods(world: World) -> None:

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from matrix_operator.backends.kuberay.volumes import MODELS_DIRECTORY, STORAGE_DIRECTORY
-from tests.e2e.kubernetes.node.world import CLUSTER, SECONDS, World, operator
-from tests.lab.processes import end_all
+from tests.e2e.kubernetes.node.world import CLUSTER, SECONDS, World, at_work
 from tests.lab.provision import Cluster
 
 pytestmark = pytest.mark.timeout(3 * SECONDS)
@@ -67,13 +66,8 @@ def world(pods_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> It
     """A namespace with an operator, without a cluster."""
     if pods_cluster.node is None:
         pytest.skip("the volumes are directories of the lab's own node")
-    with pods_cluster.namespace() as namespace:
-        process = operator(pods_cluster, namespace, tmp_path_factory.mktemp("operator"), namespace)
-        process.start()
-        try:
-            yield World(pods_cluster, namespace, process)
-        finally:
-            end_all([process])
+    with at_work(pods_cluster, tmp_path_factory.mktemp("operator")) as world:
+        yield world
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from matrix_store.kubernetes import pods as in_pods
 from matrix_store.kubernetes.connection import connect
 from tests.lab.api import wait_for
 from tests.lab.errors import LabError
-from tests.lab.processes import Process
+from tests.lab.processes import Process, end_all
 from tests.lab.provision import Cluster
 
 SECONDS = 300.0
@@ -36,6 +37,18 @@ def operator(cluster: Cluster, namespace: str, directory: Path, lease_namespace:
     ports = ("--health-port", "0", "--metrics-port", "0")
     argv = [MATRIX, "operator", "run", *where, *ports, "--image", image or cluster.image, "--drain-seconds", "10"]
     return Process("operator", argv, directory, directory / "operator.log")
+
+
+@contextmanager
+def at_work(cluster: Cluster, directory: Path, image: str = "") -> Iterator[World]:
+    """A new namespace with an operator, whose log goes to the directory, and nothing in it yet."""
+    with cluster.namespace() as namespace:
+        world = World(cluster, namespace, operator(cluster, namespace, directory, namespace, image))
+        world.operator.start()
+        try:
+            yield world
+        finally:
+            end_all([world.operator])
 
 
 @dataclass(frozen=True)
@@ -99,7 +112,7 @@ class World:
         self.wait(
             lambda: self.condition("MatrixCluster", CLUSTER).get("status") != "True", "the cluster says that something is wrong", seconds
         )
-        return f"{self.condition('MatrixCluster', CLUSTER).get('reason')}: {self.condition('MatrixCluster', CLUSTER).get('message')}"
+        return self.words()
 
     def says(self, words: str, kind: str = "MatrixCluster", name: str = CLUSTER, seconds: float = SECONDS) -> None:
         """Returns when Ready has these words, as reason or in the message."""
