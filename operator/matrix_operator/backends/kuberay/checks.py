@@ -51,8 +51,8 @@ def check_new(spec: MatrixClusterSpec, settings: KubeRaySettings) -> None:
             known = ", ".join(sorted(settings.accelerators)) or "none"
             fact = f"{field}.accelerator {group.accelerator} is not known to this operator (it knows {known})"
             raise _invalid(f"{fact}; choose one of these, or add it to the chart's value `clusters.accelerators`")
-        parts = [name for name, amount in group.ray_resources.items() if autoscales(spec) and not float(amount).is_integer()]
-        if parts:
+        parts = [name for name, amount in group.ray_resources.items() if not float(amount).is_integer()]
+        if parts and autoscales(spec):
             fact = f"{field}.rayResources.{parts[0]} is not whole, and Ray's autoscaler, which reads all groups, takes whole amounts only"
             raise _invalid(f"{fact}; write a whole number")
     for where, claim in _claims(spec):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Protocol
 
 import httpx2
@@ -18,6 +17,7 @@ from matrix_operator.errors import ForeignFault
 from matrix_operator.http import Answer, Http, HttpClient
 from matrix_store.kubernetes.connection import Connection
 from matrix_store.kubernetes.faults import unreachable
+from matrix_store.wire import dumps
 
 TOKEN_HEADERS = ("X-Ray-Authorization", "X-Matrix-Authorization")
 """Read by Ray's dashboard (ray/dashboard/authentication) and by ours: the API server keeps `Authorization` for itself."""
@@ -67,7 +67,7 @@ class ProxyHttp:
     async def request(self, method: str, url: str, *, token: str, seconds: float, body: object | None = None) -> Answer:
         """As Http.request."""
         headers = dict.fromkeys(TOKEN_HEADERS, f"Bearer {token}") | ({} if body is None else {"Content-Type": "application/json"})
-        content = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        content = None if body is None else dumps(body)
         try:
             async with asyncio.timeout(seconds):
                 answer = await self._connection.http.request(method, url, headers=headers, content=content, timeout=httpx2.Timeout(seconds))
