@@ -12,6 +12,7 @@ class Why(StrEnum):
 
     TOKEN = "token"
     HELLO = "hello"
+    UNREADABLE = "unreadable"
     VERSION = "version"
     FOREIGN_HUB = "foreignHub"
     COLLISION = "collision"

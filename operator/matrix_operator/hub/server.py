@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from matrix_operator.hub.certificates import CertificateFiles
 from matrix_operator.hub.control import Control
@@ -103,14 +104,19 @@ class _Gate(grpc.aio.ServerInterceptor):
             try:
                 await serve(site, context)
             except Refused as refused:
-                self._metrics.refused.labels(refused.why.value).inc()
-                await context.abort(refused.code, refused.message)
+                await self._end(context, refused)
+            except DecodeError:
+                words = "a message that is none of the protocol's; install the same release on both sides"
+                await self._end(context, Refused(Why.UNREADABLE, grpc.StatusCode.INVALID_ARGUMENT, words))
 
         return handle
 
     async def _refuse(self, _: Any, context: Context) -> NoReturn:
-        self._metrics.refused.labels(Why.TOKEN.value).inc()
-        await context.abort(grpc.StatusCode.UNAUTHENTICATED, _NO_TOKEN)
+        await self._end(context, Refused(Why.TOKEN, grpc.StatusCode.UNAUTHENTICATED, _NO_TOKEN))
+
+    async def _end(self, context: Context, refused: Refused) -> NoReturn:
+        self._metrics.refused.labels(refused.why.value).inc()
+        await context.abort(refused.code, refused.message)
 
 
 def _handlers(

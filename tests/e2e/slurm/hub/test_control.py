@@ -13,7 +13,7 @@ import pytest
 from matrix_operator.backends.slurm.sites import SiteRefusal, SiteReport, SiteSilence
 from matrix_operator.hub.settings import Limits
 from matrix_proto.bridge_pb2 import ClusterDesired, FromSite, Hello
-from tests.e2e.slurm.hub.world import HUB_ID, World, run, serving, until
+from tests.e2e.slurm.hub.world import HUB_ID, World, code_after, run, serving, until
 from tests.lab.network import network
 
 UID = "11111111-2222-3333-4444-555555555555"
@@ -144,8 +144,7 @@ def test_a_hello_that_is_wrong_is_told_why(tmp_path: Path, hello: Hello | None, 
             bridge = world.bridge()
             async with bridge.channels() as (stub, _):
                 call = stub.Control(metadata=bridge.metadata)
-                await call.write(FromSite(hello=hello) if hello else FromSite())
-                assert await call.code() is code
+                assert await code_after(call, FromSite(hello=hello) if hello else FromSite()) is code
                 assert words in str(await call.details())
 
     run(scenario())

@@ -16,7 +16,7 @@ import pytest
 from matrix_operator.hub.certificates import AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE, make
 from matrix_operator.hub.settings import Limits
 from matrix_proto.bridge_pb2 import ClusterReport, FromSite, Report
-from tests.e2e.slurm.hub.world import World, run, serving, until
+from tests.e2e.slurm.hub.world import World, code_after, run, serving, until
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """With which HTTP/2 begins (RFC 9113, 3.4)."""
@@ -170,10 +170,7 @@ async def control_ends(world: World, *messages: FromSite) -> grpc.StatusCode:
         call = stub.Control(metadata=bridge.metadata)
         await call.write(bridge.hello())
         await call.read()
-        for message in messages:
-            await call.write(message)
-        async with asyncio.timeout(20):
-            return await call.code()
+        return await code_after(call, *messages)
 
 
 def test_what_a_site_says_is_bounded(tmp_path: Path) -> None:
@@ -191,19 +188,20 @@ def test_what_a_site_says_is_bounded(tmp_path: Path) -> None:
     run(scenario())
 
 
-def test_random_bytes_instead_of_messages_end_their_own_call(tmp_path: Path) -> None:
+def test_random_bytes_instead_of_messages_end_their_own_call(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         async with serving(tmp_path) as world, world.connected() as good:
             credentials = grpc.ssl_channel_credentials((world.directory / AUTHORITY_FILE).read_bytes())
             metadata = (("authorization", f"Bearer {world.token}"),)
             async with grpc.aio.secure_channel(f"127.0.0.1:{world.port}", credentials) as channel:
-                for method in ("Control", "Tunnel"):
+                ends = {"Control": grpc.StatusCode.INVALID_ARGUMENT, "Tunnel": grpc.StatusCode.NOT_FOUND}
+                for method, code in ends.items():
                     for _ in range(20):
                         call = channel.stream_stream(BRIDGE + method)(metadata=metadata)
-                        await call.write(b"\xff" + os.urandom(500))
-                        async with asyncio.timeout(20):
-                            assert await call.code() is not grpc.StatusCode.OK
+                        assert await code_after(call, b"\xff" + os.urandom(500)) is code
             assert good.welcomed.is_set()
+            assert world.counted("matrix_hub_refused_total", why="unreadable") == 20
+            assert not [record for record in caplog.records if record.exc_info], "a stranger's bytes are no failure of the hub"
             assert world.counted("matrix_hub_site_connected", site="fair") == 1
 
     run(scenario())

@@ -17,7 +17,7 @@ import pytest
 from matrix_operator.hub.settings import Limits
 from matrix_proto.bridge_pb2 import ClusterDesired, OpenTunnel, TunnelTarget
 from matrix_proto.tunnel import BLOCK_BYTES, WINDOW_BYTES
-from tests.e2e.slurm.hub.world import LIMITS, World, run, running, serving, until
+from tests.e2e.slurm.hub.world import LIMITS, World, code_after, run, running, serving, until
 from tests.fakes.bridge import FakeBridge, Tunnel
 
 UID = "11111111-2222-3333-4444-555555555555"
@@ -300,9 +300,7 @@ def test_a_frame_that_is_too_large_costs_its_own_connection(tmp_path: Path) -> N
         async with site(tmp_path, echo) as (world, bridge, place):
 
             async def oversized(_: object, tunnel: Tunnel, order: OpenTunnel) -> None:
-                call = tunnel(order.id)
-                await call.write(bytes(BLOCK_BYTES + 1))
-                await call.code()
+                await code_after(tunnel(order.id), bytes(BLOCK_BYTES + 1))
 
             bridge.tunnel = oversized  # type: ignore[method-assign,assignment]
             assert await reset(place) == "reset"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import grpc
+import grpc.aio
 from prometheus_client import CollectorRegistry
 
 from matrix_operator.hub.certificates import AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE, make
@@ -81,6 +84,15 @@ async def serving(directory: Path, limits: Limits = LIMITS) -> AsyncIterator[Wor
         yield World(hub, registry, port, files, token)
     finally:
         await hub.stop()
+
+
+async def code_after(call: Any, *messages: Any) -> grpc.StatusCode:
+    """With what a call ends on which those are said, or as many of them as are taken before its end."""
+    async with asyncio.timeout(20):
+        with suppress(grpc.aio.AioRpcError):  # it has ended already
+            for message in messages:
+                await call.write(message)
+        return await call.code()
 
 
 async def until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
