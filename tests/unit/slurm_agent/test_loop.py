@@ -25,6 +25,7 @@ from matrix_slurm_bridge.node.record import FILE, HeadPorts, HeadRecord
 from matrix_slurm_bridge.node.status import NodePhase, NodeStatus
 from matrix_slurm_bridge.render.profile import ProfileDirectives
 from matrix_slurm_bridge.slurm.port import JobPhase
+from tests import waiting
 from tests.unit.slurm_agent.fake_slurm import FakeSlurm
 from tests.unit.slurm_agent.samples import UID, spec, tag
 
@@ -147,7 +148,7 @@ async def test_a_head_that_is_lost_while_another_stands_by_is_followed_by_that_o
         assert told.head.job_id == "101" and told.HasField("address") and waits.exists()
         slurm.change(slurm.queue[0], phase=JobPhase.LOST, state="NODE_FAIL", ended_at=datetime.now(UTC))
         await until(agent, lambda report: report.head.job_id == "102")
-        await eventually(lambda: not waits.exists())
+        await waiting.until(lambda: not waits.exists())
         bring_up(slurm, tmp_path, 2)
         await until(agent, lambda report: report.head.job_id == "102" and report.HasField("address"))
     assert len(slurm.scripts) == 2
@@ -163,10 +164,10 @@ async def test_a_worker_that_is_not_wanted_is_asked_to_drain_and_cancelled_when_
         await until(agent, lambda report: bool(report.workers and report.workers[0].job_id))
         slurm.change(slurm.queue[1], phase=JobPhase.RUNNING, started_at=datetime.now(UTC))
         agent.want(wish(text=spec(gpu=0), generation=2))
-        await eventually((nodes / "gpu-0-1-1.drain").exists)
+        await waiting.until((nodes / "gpu-0-1-1.drain").exists)
         assert slurm.queue[1].phase is JobPhase.RUNNING
         monkeypatch.setattr(decide, "DRAIN_SECONDS", 0.0)
-        await eventually(lambda: slurm.queue[1].phase is JobPhase.ENDED)
+        await waiting.until(lambda: slurm.queue[1].phase is JobPhase.ENDED)
 
 
 @in_a_loop
@@ -181,12 +182,6 @@ async def test_how_a_job_ended_while_no_agent_was_there_is_asked_of_the_accounti
     async with running(slurm, tmp_path) as agent:
         told = await until(agent, lambda report: "(Slurm: OUT_OF_MEMORY" in report.head.message)
     assert told.head.message.startswith("job 101 has ended: it used more memory than it gets")
-
-
-async def eventually(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        for _ in iter(holds, True):
-            await asyncio.sleep(0.01)
 
 
 @in_a_loop

@@ -13,8 +13,9 @@ import pytest
 from matrix_operator.backends.slurm.sites import SiteRefusal, SiteReport, SiteSilence
 from matrix_operator.hub.settings import Limits
 from matrix_proto.bridge_pb2 import ClusterDesired, FromSite, Hello
-from tests.e2e.slurm.hub.world import HUB_ID, World, code_after, run, serving, until
+from tests.e2e.slurm.hub.world import HUB_ID, World, code_after, run, serving
 from tests.lab.network import network
+from tests.waiting import until
 
 UID = "11111111-2222-3333-4444-555555555555"
 

@@ -16,7 +16,8 @@ import pytest
 from matrix_operator.hub.certificates import AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE, make
 from matrix_operator.hub.settings import Limits
 from matrix_proto.bridge_pb2 import ClusterReport, FromSite, Report
-from tests.e2e.slurm.hub.world import World, code_after, run, serving, until
+from tests.e2e.slurm.hub.world import World, code_after, run, serving
+from tests.waiting import until
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """With which HTTP/2 begins (RFC 9113, 3.4)."""

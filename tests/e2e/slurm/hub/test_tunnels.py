@@ -17,8 +17,9 @@ import pytest
 from matrix_operator.hub.settings import Limits
 from matrix_proto.bridge_pb2 import ClusterDesired, OpenTunnel, TunnelTarget
 from matrix_proto.tunnel import BLOCK_BYTES, WINDOW_BYTES
-from tests.e2e.slurm.hub.world import LIMITS, World, code_after, run, running, serving, until
+from tests.e2e.slurm.hub.world import LIMITS, World, code_after, run, running, serving
 from tests.fakes.bridge import FakeBridge, Tunnel
+from tests.waiting import until
 
 UID = "11111111-2222-3333-4444-555555555555"
 GATEWAY = TunnelTarget.GATEWAY

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,14 +93,6 @@ async def code_after(call: Any, *messages: Any) -> grpc.StatusCode:
             for message in messages:
                 await call.write(message)
         return await call.code()
-
-
-async def until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait for what no event tells."""
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not holds():
-        assert asyncio.get_running_loop().time() < deadline, "it did not become so"
-        await asyncio.sleep(0.02)
 
 
 def run(scenario: Awaitable[None], seconds: float = 60.0) -> None:
