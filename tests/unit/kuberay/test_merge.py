@@ -143,6 +143,17 @@ def test_a_list_stays_while_its_pods_end_and_is_cleared_when_they_are_gone() -> 
     assert cleared is not None and updated(cleared, of, worker_pods([stays]), None) is None
 
 
+def test_a_pod_that_ends_by_another_hand_is_what_a_smaller_group_gives_up() -> None:
+    """Its machine is drained, or dead, and the number is lowered to what is left: KubeRay would delete one that works."""
+    of, leaves = fixed(2), ending(pod("w-dead", group="w"))
+    pods = worker_pods([leaves, pod("w-a", group="w"), pod("w-b", group="w")])
+    assert updated(live(fixed(3)), fixed(3), pods, None) is None
+    written = updated(live(fixed(3)), of, pods, None)
+    assert (group(written)["replicas"], victims(written)) == (2, ["w-dead"])
+    assert written is not None and updated(written, of, pods, None) is None
+    assert victims(updated(written, of, pods[1:], None)) == []
+
+
 def test_who_is_wanted_again_before_he_has_gone_is_named_no_more() -> None:
     pods = worker_pods([pod("w-a", group="w"), pod("w-b", group="w")])
     written = updated(scaled(live(fixed(1)), 1, victims=["w-b"]), fixed(2), pods, None)
@@ -165,6 +176,23 @@ def test_a_group_that_is_not_wanted_any_more_is_emptied_and_not_dropped() -> Non
     assert written is not None and updated(written, cluster({}), pods, None) is None
 
 
+def test_a_group_stays_while_the_one_that_takes_its_place_is_held_back() -> None:
+    """Under another name, say: its workers would go, and no others come."""
+    found, renamed = live(fixed(2)), cluster({"workerGroups": [{"name": "v", "replicas": 2}]})
+    pods = worker_pods([pod("w-a", group="w"), pod("w-b", group="w")])
+    assert updated(found, renamed, pods, None) is None
+    anew = updated(found, renamed, pods, ray_cluster(renamed, SETTINGS, allocation(renamed)))
+    assert (group(anew, 0)["replicas"], victims(anew)) == (0, ["w-a", "w-b"])
+    assert (group(anew, 1)["groupName"], group(anew, 1)["replicas"]) == ("v", 2)
+
+
+def test_the_others_are_scaled_while_a_group_is_held_back() -> None:
+    both = cluster({"workerGroups": [{"name": "w", "replicas": 2}, {"name": "old", "replicas": 3}]})
+    wanted = cluster({"workerGroups": [{"name": "w", "replicas": 5}, {"name": "new", "replicas": 3}]})
+    written = updated(live(both), wanted, (), None)
+    assert [(each["groupName"], each["replicas"]) for each in (group(written, 0), group(written, 1))] == [("w", 5), ("old", 3)]
+
+
 _POD = st.builds(
     WorkerPod,
     name=st.uuids().map(str),
@@ -180,12 +208,12 @@ _PODS = st.lists(_POD, max_size=8, unique_by=lambda each: each.name)
 @given(pods=_PODS, wanted=st.integers(0, 8))
 def test_victims_are_the_surplus_and_never_a_busy_one_while_another_will_do(pods: list[WorkerPod], wanted: int) -> None:
     named = named_victims(pods, wanted, ())
+    assert len(named) == max(len(pods) - wanted, 0), "KubeRay chooses nobody"
     staying = [each for each in pods if not each.ending]
-    assert len(named) == max(len(staying) - wanted, 0)
+    assert len({each.name for each in staying} & set(named)) == max(len(staying) - wanted, 0), "it makes nobody anew"
     busy = {each.name for each in staying if each.ready and not each.idle}
     if busy & set(named):
         assert {each.name for each in staying} - busy <= set(named)
-    assert not {each.name for each in pods if each.ending} & set(named)
 
 
 @given(pods=_PODS, wanted=st.integers(0, 8), before=st.integers(0, 8), data=st.data())

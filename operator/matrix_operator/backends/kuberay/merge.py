@@ -43,11 +43,18 @@ def merged_groups(
     live: Iterable[Object], wanted: Mapping[str, Size], workers: Iterable[WorkerPod], rendered: Iterable[Object] | None, *, autoscaler: bool
 ) -> list[Object]:
     """The groups to write. A group that is not wanted any more is emptied, not dropped: KubeRay leaves the pods of a dropped one
-    alone. A new one comes only with the templates (`rendered`). `autoscaler`: Ray's runs, or is going to."""
+    alone. A new one comes only with the templates (`rendered`); until then those that it may stand for, as under another name, stay as
+    they are. `autoscaler`: Ray's runs, or is going to."""
     live, workers = list(live), list(workers)
-    templates = None if rendered is None else {group["groupName"]: group for group in rendered}
-    merged = [_merged(group, wanted.get(group["groupName"], NONE), workers, templates, autoscaler) for group in live]
     known = {group["groupName"] for group in live}
+    templates = None if rendered is None else {group["groupName"]: group for group in rendered}
+    held_back = templates is None and not wanted.keys() <= known
+    merged = [
+        group
+        if held_back and group["groupName"] not in wanted
+        else _merged(group, wanted.get(group["groupName"], NONE), workers, templates, autoscaler)
+        for group in live
+    ]
     return merged + [group for name, group in (templates or {}).items() if name not in known]
 
 

@@ -2,7 +2,8 @@
 
 KubeRay left alone picks at random, also among those that do the work while another has not even been scheduled, and counts pods that
 are on their way out as running. So the victims are named (scaleStrategy.workersToDelete), together with the lower number of replicas,
-and stay named until they are gone: a list that is cleared while they still end makes KubeRay delete as many others.
+and stay named until they are gone: a list that is cleared while they still end makes KubeRay delete as many others. So would pods that
+somebody else has deleted, and that are still there when the number is lowered: those are named before any that could stay.
 """
 
 from __future__ import annotations
@@ -42,12 +43,14 @@ def worker_pods(pods: Iterable[Object], idle: Collection[str] = ()) -> tuple[Wor
 
 
 def named_victims(pods: Iterable[WorkerPod], wanted: int, named: Collection[str]) -> list[str]:
-    """The list to write, sorted, for a group of `wanted` workers whose list is `named` now: those of it that are ending already, and the
-    surplus of the others, of which those go that are missed least."""
+    """The list to write, sorted, for a group of `wanted` workers whose list is `named` now: those of it that are ending already, the
+    surplus of those that stay, of which those go that are missed least, and as many that end unnamed as KubeRay would count too much."""
     pods = list(pods)
-    ending = [pod.name for pod in pods if pod.ending and pod.name in named]
+    ending = sorted((pod for pod in pods if pod.ending), key=lambda pod: (pod.name not in named, pod.name))
     staying = sorted((pod for pod in pods if not pod.ending), key=lambda pod: _worth(pod, named))
-    return sorted(ending + [pod.name for pod in staying[: max(len(staying) - wanted, 0)]])
+    surplus = max(len(staying) - wanted, 0)
+    leaving = max(sum(pod.name in named for pod in ending), len(pods) - wanted - surplus)
+    return sorted(pod.name for pod in [*ending[:leaving], *staying[:surplus]])
 
 
 def _worth(pod: WorkerPod, named: Collection[str]) -> tuple[bool, bool, bool, float, str]:

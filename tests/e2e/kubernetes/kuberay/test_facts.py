@@ -221,6 +221,17 @@ def test_a_group_is_left_alone_while_a_pod_that_kuberay_has_deleted_ends(rays: R
     rays.ready("c", 2)
 
 
+def test_a_pod_that_somebody_else_has_deleted_costs_no_other_when_it_is_named(rays: RayClusters) -> None:
+    rays.make("c", _slow_to_end(rays, 2))
+    rays.ready("c", 2)
+    leaves, stays = sorted(names(rays.pods("c", "worker")))
+    rays.api.delete(rays.core("pods", leaves))
+    rays.scale("c", 1, [leaves])
+    rays.until(lambda: leaves not in names(rays.pods("c", "worker")), "what was deleted is gone")
+    rays.ready("c", 1)
+    assert names(rays.pods("c", "worker")) == {stays}
+
+
 def test_an_unschedulable_worker_shows_in_the_counts_and_on_its_pod_alone(rays: RayClusters) -> None:
     big = rays.group(1, "big")
     big["template"]["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "900000"}, "limits": {"cpu": "900000"}}
