@@ -97,6 +97,9 @@ class KubeRayBackend:
         now = self._clock()
         found = observation(cluster, replace(seen, complaints=await self._complaints.of(cluster, seen.pods, now)), now)
         if isinstance(found, Present):
+            for node in (found.state.head, *found.state.workers):
+                if node.reason is ClusterReason.SECRET_MISSING:
+                    self._tokens.look_for(cluster, node.message)
             try:
                 await self._tokens.read(cluster, head_incarnation(seen))
             except Forbidden as error:
@@ -162,8 +165,7 @@ class KubeRayBackend:
         return made is not None and self._clock() - made < HEARD_AFTER
 
     async def _ensure_companions(self, cluster: MatrixCluster, watched: Watched) -> None:
-        if self._tokens.known(cluster) is None:
-            await self._tokens.create(cluster)
+        await self._tokens.ensure(cluster)
         there = watched.services(cluster)
         for service in services(cluster):
             if service["metadata"]["name"] not in map(name_of, there):

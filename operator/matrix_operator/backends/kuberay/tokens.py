@@ -41,6 +41,8 @@ class Tokens:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._known: dict[str, tuple[Hashable, TokenPair]] = {}
+        self._missed: set[str] = set()
+        """Uids of clusters of which a pod waits for such a Secret."""
 
     def known(self, cluster: MatrixCluster) -> TokenPair | None:
         """What was read last."""
@@ -62,15 +64,26 @@ class Tokens:
         self._known[cluster.metadata.uid] = incarnation, TokenPair(ray, client)
         return self.known(cluster)
 
-    async def create(self, cluster: MatrixCluster) -> None:
-        """Make the Secrets that are not there yet; if both were not, they need not be read. Raises BackendRefusal, StoreError."""
-        pair = TokenPair(secrets.token_urlsafe(32), secrets.token_urlsafe(32))
+    def look_for(self, cluster: MatrixCluster, waits_for: str) -> None:
+        """A pod waits for a Secret, in these words: if it is one of them, somebody has deleted it."""
+        if any(f'"{name}"' in waits_for for name in (ray_token_secret(cluster), client_token_secret(cluster))):
+            self._missed.add(cluster.metadata.uid)
+
+    async def ensure(self, cluster: MatrixCluster) -> None:
+        """Make the Secrets that are not there; asks the API server only when that is not known. What was read is what they get again: it
+        is what the head has. If both are new, they need not be read. Raises BackendRefusal, StoreError."""
+        uid, known = cluster.metadata.uid, self.known(cluster)
+        if known is not None and uid not in self._missed:
+            return
+        pair = known or TokenPair(secrets.token_urlsafe(32), secrets.token_urlsafe(32))
         made = [await companions.create(self._api, cluster, secret) for secret in token_secrets(cluster, pair)]
-        if all(made):
-            self._known[cluster.metadata.uid] = None, pair
+        if known is None and all(made):
+            self._known[uid] = None, pair
+        self._missed.discard(uid)
 
     def forget(self, cluster: MatrixCluster) -> None:
         self._known.pop(cluster.metadata.uid, None)
+        self._missed.discard(cluster.metadata.uid)
 
     async def _value(self, cluster: MatrixCluster, name: str, key: str) -> str:
         try:

@@ -20,6 +20,7 @@ from matrix_operator.backends.kuberay.rejection import REASONS
 from matrix_operator.backends.kuberay.sight import Sight, sight
 from matrix_operator.backends.kuberay.slim import slim_event, slim_pod, slim_ray_cluster, slim_service
 from matrix_operator.tasks import first_to_end
+from matrix_store.errors import StoreError
 from matrix_store.kubernetes.api import Api
 from matrix_store.kubernetes.faults import KindUnknown
 from matrix_store.kubernetes.follow import Follower
@@ -92,7 +93,7 @@ class Watched:
         await first_to_end(self._follow_ray_clusters(), *(follower.run() for follower in self._followers))
 
     async def _follow_ray_clusters(self) -> None:
-        """KubeRay may be installed after us."""
+        """KubeRay may be installed after us, or never: then a look whether it is there by now may fail as a watch may."""
         while True:
             try:
                 await self._ray_follower.run()
@@ -100,7 +101,11 @@ class Watched:
                 if not self._unknown.is_set():
                     log.warning("KubeRay is not installed: the API server knows no RayClusters; waiting for its CRDs")
                 self._unknown.set()
-                await asyncio.sleep(WITHOUT_KUBERAY_SECONDS)
+            except StoreError as error:
+                if not self._unknown.is_set():
+                    raise
+                log.warning("whether KubeRay is installed by now can't be seen: %s; again in %.0f s", error, WITHOUT_KUBERAY_SECONDS)
+            await asyncio.sleep(WITHOUT_KUBERAY_SECONDS)
 
     def sight(self, cluster: MatrixCluster) -> Sight:
         """What there is of a cluster, as far as we have heard; for when it is complete."""

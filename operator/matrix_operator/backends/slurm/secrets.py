@@ -117,7 +117,7 @@ class KubernetesSecrets:
 
     async def files(self, cluster: MatrixCluster) -> Mapping[str, bytes]:
         if await self.read(cluster) is None:
-            await self._tokens.create(cluster)
+            await self._tokens.ensure(cluster)
         pair = await self.read(cluster)
         tokens = {RAY_TOKEN: pair.ray.encode(), CLIENT_TOKEN: pair.client.encode()} if pair else {}
         return await self._read_further(cluster) | tokens

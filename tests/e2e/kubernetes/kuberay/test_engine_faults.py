@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from matrix_operator.backends.kuberay.paths import collection, one
 from tests.e2e.kubernetes.kuberay.backend_world import SETTINGS, eventually
 from tests.e2e.kubernetes.kuberay.engine_world import World, run
@@ -77,6 +79,25 @@ def test_a_token_that_is_missing_is_made_again(control_plane: ControlPlane, name
         assert (await there.api.get(one("Secret", namespace, "lab-ray-token")))["data"]["auth_token"]
 
     run(control_plane, namespace, kuberay, body)
+
+
+@pytest.mark.parametrize("name", ["lab-ray-token", "lab-client-token"])
+def test_a_token_that_was_deleted_beside_a_running_head_is_made_again_with_what_the_head_has(
+    control_plane: ControlPlane, namespace: str, kuberay: InThread, name: str
+) -> None:
+    async def body(there: World) -> None:
+        cluster, secret = await there.cluster(1), one("Secret", namespace, name)
+        await there.until(cluster)
+        before, [head] = await there.api.get(secret), await there.pods("head")
+        await there.api.delete(secret, {})
+        await there.cluster(2)  # its pod can't start without
+        await there.until(cluster, status="False", says=f'secret "{name}" not found')
+        await there.until(cluster)
+        after = await there.api.get(secret)
+        assert after["data"] == before["data"] and after["metadata"]["uid"] != before["metadata"]["uid"]
+        assert await there.pods("head") == [head] and len(await there.pods("worker")) == 2
+
+    run(control_plane, namespace, kuberay, body, ahead=timedelta(seconds=7))
 
 
 def test_an_image_that_can_not_be_pulled(control_plane: ControlPlane, namespace: str, kuberay: InThread) -> None:
