@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 import kopf
+from yarl import URL
 
 from matrix_operator.credentials import UNAUTHORIZED, authenticated
 from matrix_store.kubernetes.connection import Connection
@@ -31,10 +32,12 @@ class KopfLogin:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._prefix = URL(connection.server).path.rstrip("/")
+        """Of every path that is asked for: an API server behind another one (Rancher's, say) has a path in its address."""
         self._last_login = float("-inf")
         self._tried: dict[str, float] = {}
         self._heard: dict[str, float] = {}
-        """When each path was last asked for, and last answered, by time.monotonic()."""
+        """When each path was last asked for, and last answered, by time.monotonic(); relative to the server."""
 
     async def login(self, **_: Any) -> kopf.AiohttpSession:
         """kopf's login handler."""
@@ -55,9 +58,10 @@ class KopfLogin:
 
     async def _ask(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         """One request with its credentials; a second time with newly read ones after a 401."""
-        self._tried[request.url.path] = time.monotonic()
+        path = request.url.path.removeprefix(self._prefix)
+        self._tried[path] = time.monotonic()
         auth = self._connection.auth
         answer = await (authenticated(auth, request, send) if auth else send(request))
         if answer.status != UNAUTHORIZED:
-            self._heard[request.url.path] = time.monotonic()
+            self._heard[path] = time.monotonic()
         return answer

@@ -34,14 +34,17 @@ class Server:
 
 
 @asynccontextmanager
-async def session(server: Server, auth: httpx2.Auth | None) -> AsyncIterator[tuple[KopfLogin, str, aiohttp.ClientSession]]:
+async def session(
+    server: Server, auth: httpx2.Auth | None, prefix: str = ""
+) -> AsyncIterator[tuple[KopfLogin, str, aiohttp.ClientSession]]:
+    """`prefix`: what the server's address has behind its port."""
     app = web.Application()
     app.router.add_get("/{path:.*}", server.answer)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}{prefix}"
     client = httpx2.AsyncClient()
     login = KopfLogin(Connection(client, url, "default", None, auth))
     try:
@@ -53,12 +56,14 @@ async def session(server: Server, auth: httpx2.Auth | None) -> AsyncIterator[tup
         await runner.cleanup()
 
 
-def run(server: Server, auth: httpx2.Auth | None, body: Callable[[KopfLogin, Callable[[], Awaitable[int]]], Awaitable[None]]) -> None:
+def run(
+    server: Server, auth: httpx2.Auth | None, body: Callable[[KopfLogin, Callable[[], Awaitable[int]]], Awaitable[None]], prefix: str = ""
+) -> None:
     async def scenario() -> None:
-        async with session(server, auth) as (login, url, opened):
+        async with session(server, auth, prefix) as (login, url, opened):
 
             async def ask() -> int:
-                async with opened.get(url + PATH) as answer:
+                async with opened.get(url.rstrip("/") + PATH) as answer:  # as kopf puts them together
                     return answer.status
 
             await body(login, ask)
@@ -111,6 +116,18 @@ def test_what_is_heard_and_what_is_tried_are_two_things(tmp_path: Path) -> None:
         assert login.silence([PATH], time.monotonic() + 5) < 0, "nothing before the beginning counts"
 
     run(server, BearerTokenFileAuth(str(tmp_path / "token")), body)
+
+
+@pytest.mark.parametrize("prefix", ["", "/", "/k8s/clusters/c-1", "/k8s/clusters/c-1/", "/a%20proxy/c-1"])
+def test_paths_are_relative_to_a_server_whose_address_has_one(prefix: str) -> None:
+    begun = time.monotonic() - 300
+
+    async def body(login: KopfLogin, ask: Callable[[], Awaitable[int]]) -> None:
+        assert await ask() == 200
+        assert login.silence([PATH], begun) < 100
+        assert login.stillness([PATH], begun) < 100
+
+    run(Server(), None, body, prefix)
 
 
 def test_a_login_that_is_wanted_again_at_once_waits(monkeypatch: pytest.MonkeyPatch) -> None:
