@@ -12,9 +12,11 @@ import pytest
 from matrix_crds.on_kubernetes import UID_LABEL
 from matrix_operator.backends.kuberay import watched
 from matrix_operator.backends.kuberay.watched import Watched
+from matrix_operator.tasks import first_to_end
+from matrix_store.errors import StoreError
 from matrix_store.kubernetes import follow
 from tests.unit.kuberay.builders import cluster, live, pod
-from tests.unit.store.kubernetes.server import api, listed
+from tests.unit.store.kubernetes.server import api, listed, status
 from tests.unit.store.support import run
 
 SECONDS = 10.0
@@ -45,6 +47,56 @@ def test_a_kuberay_that_is_installed_later_is_not_missing_any_more(monkeypatch: 
             running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await running
+
+    run(body())
+
+
+FAULTS = [status(503, "ServiceUnavailable", "it is just starting"), status(403, "Forbidden", "not yet"), httpx2.ConnectError("refused")]
+
+
+def answered(step: httpx2.Response | Exception) -> httpx2.Response:
+    if isinstance(step, Exception):
+        raise step
+    return step
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=["503", "403", "refused"])
+def test_where_there_is_no_kuberay_a_look_for_it_may_fail(fault: httpx2.Response | Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watched, "WITHOUT_KUBERAY_SECONDS", 0.01)
+    unknown = httpx2.Response(404, text="404 page not found")
+    to_rays = iter([unknown, fault, fault, unknown, fault, listed(5)])
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.params.get("watch"):
+            await asyncio.Event().wait()
+        return answered(next(to_rays)) if request.url.path.endswith("/rayclusters") else listed(5)
+
+    async def body() -> None:
+        found = Watched(api(answer), None)
+
+        async def met() -> None:
+            assert await found.told(SECONDS) and found.kuberay_missing
+            await found._ray_follower.synced.wait()
+            assert found.complete and not found.kuberay_missing
+
+        async with asyncio.timeout(SECONDS):
+            await first_to_end(found.run(), met())
+
+    run(body())
+    assert next(to_rays, None) is None, "each was met"
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=["503", "403", "refused"])
+def test_a_list_that_fails_at_first_is_raised(fault: httpx2.Response | Exception) -> None:
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.params.get("watch"):
+            await asyncio.Event().wait()
+        return answered(fault) if request.url.path.endswith("/rayclusters") else listed(5)
+
+    async def body() -> None:
+        async with asyncio.timeout(SECONDS):
+            with pytest.raises(StoreError):
+                await Watched(api(answer), None).run()
 
     run(body())
 
