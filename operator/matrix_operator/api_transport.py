@@ -15,7 +15,7 @@ from yarl import URL
 from matrix_operator.credentials import authenticated
 from matrix_store.kubernetes.connection import AGENT, CONNECT_SECONDS, REQUEST_SECONDS, Connection
 from matrix_store.kubernetes.faults import Reply, refusal
-from matrix_store.kubernetes.transport import HttpxTransport, Transport
+from matrix_store.kubernetes.transport import HttpxTransport, LineSplitter, Transport
 
 KEEP_ALIVE_SECONDS = 30.0
 """Less than after what an API server closes an idle connection (90 s, k8s.io/apiserver's IdleTimeout)."""
@@ -51,15 +51,12 @@ class AiohttpTransport:
             async with self._open().get(URL(url, encoded=True), timeout=timeout, allow_redirects=False) as answer:
                 if answer.status >= 400:
                     raise refusal(Reply(answer.status, answer.headers, await answer.read(), url))
-                begun: list[bytes] = []
+                splitter = LineSplitter()
                 async for piece in answer.content.iter_any():
-                    first, *others = piece.split(b"\n")
-                    begun.append(first)
-                    for other in others:
-                        yield b"".join(begun)
-                        begun = [other]
-                if last := b"".join(begun):
-                    yield last
+                    for line in splitter.whole(piece):
+                        yield line
+                if splitter.rest:
+                    yield splitter.rest
 
     async def close(self) -> None:
         if self._session is not None:

@@ -45,11 +45,37 @@ class HttpxTransport:
             if answer.status_code >= 400:
                 await answer.aread()
                 raise refusal(reply(answer))
-            async for line in answer.aiter_lines():
-                yield line.encode()
+            splitter = LineSplitter()
+            async for piece in answer.aiter_bytes():
+                for line in splitter.whole(piece):
+                    yield line
+            if splitter.rest:
+                yield splitter.rest
 
     async def close(self) -> None:
         await self._http.aclose()
+
+
+class LineSplitter:
+    """Lines out of the pieces in which they come, however those are cut. A line ends at a newline and nowhere else: what Python and
+    httpx2 also call the end of one (U+0085, U+2028 and more) may be in the midst of a JSON string."""
+
+    def __init__(self) -> None:
+        self._begun: list[bytes] = []
+
+    def whole(self, piece: bytes) -> list[bytes]:
+        """The lines that end in this piece, without their newlines."""
+        *lines, rest = piece.split(b"\n")
+        if lines:
+            lines[0] = self.rest + lines[0]
+            self._begun.clear()
+        self._begun.append(rest)
+        return lines
+
+    @property
+    def rest(self) -> bytes:
+        """What has come since the last newline."""
+        return b"".join(self._begun)
 
 
 def reply(answer: httpx2.Response) -> Reply:
