@@ -17,7 +17,7 @@ class ObjectsCollector(Collector):
     would be what costs most."""
 
     def __init__(self, objects: Callable[[], Iterable[StoredObject]]) -> None:
-        self._objects = objects
+        self.objects = objects
 
     def collect(self) -> Iterator[Metric]:
         """In the thread of whoever asks."""
@@ -27,7 +27,7 @@ class ObjectsCollector(Collector):
             "1 for each condition of each object, with its status and reason",
             labels=["kind", "namespace", "name", "condition", "status", "reason"],
         )
-        for stored in self._objects():
+        for stored in self.objects():
             key, ready = stored.key, "Unknown"
             for condition, status, reason in dict.fromkeys(_conditions(stored)):  # a series that is told twice spoils the whole scrape
                 ready = status if condition == "Ready" else ready
@@ -50,10 +50,15 @@ class ControllerMetrics:
         self.errors = Counter("matrix_reconcile_errors_total", "Errors by fate: retry, user, bug", ["kind", "fate"], registry=self.registry)
         self.queue = Gauge("matrix_queue_depth", "Keys that are due and wait", ["kind"], registry=self.registry)
         self.steps = Counter("matrix_steps_total", "Steps carried out, by kind of step", ["step"], registry=self.registry)
+        self._collector: ObjectsCollector | None = None
 
     def tell_of(self, objects: Callable[[], Iterable[StoredObject]]) -> None:
-        """From now on the metrics tell of these objects, as they are whenever somebody asks: it is called in another thread."""
-        self.registry.register(ObjectsCollector(objects))
+        """From now on the metrics tell of these objects and no others, as they are whenever somebody asks: it is called in another
+        thread. An engine that comes after another has other objects."""
+        if self._collector is None:
+            self._collector = ObjectsCollector(objects)
+            self.registry.register(self._collector)
+        self._collector.objects = objects
 
     def serve(self, port: int = 0, host: str = "127.0.0.1") -> int:
         """Serve /metrics, by default on a free port of loopback; returns the port. Raises OSError."""

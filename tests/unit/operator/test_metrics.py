@@ -69,6 +69,14 @@ def test_what_is_so_no_more_is_not_told_any_more() -> None:
     assert series(metrics, "matrix_objects") == set()
 
 
+def test_a_second_engine_s_objects_take_the_place_of_the_first_one_s() -> None:
+    """One process may run several engines one after another; a series that is told twice spoils the whole scrape."""
+    metrics = telling_of(stored("a", condition("Ready", "False")), stored("b", condition("Ready", "True")))
+    metrics.tell_of(lambda: [stored("a", condition("Ready", "True"))])
+    assert series(metrics, "matrix_objects") == {(("MatrixCluster", "True"), 1.0)}
+    assert series(metrics, "matrix_object_condition") == {(("MatrixCluster", "team", "a", "Ready", "True", "R"), 1.0)}
+
+
 def test_a_name_with_quotes_is_written_so_that_it_can_be_read_again() -> None:
     metrics = telling_of(stored("a", condition("Ready", "False", 'say "no"\n')))
     assert rb'reason="say \"no\"\n"' in generate_latest(metrics.registry)
