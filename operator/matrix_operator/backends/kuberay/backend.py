@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -44,9 +45,21 @@ HEARD_AFTER = timedelta(seconds=5)
 """So soon what was created is heard of, and is not created once more."""
 NOT_YET = "the API server has not told yet what there is"
 
+_UNKNOWN_FIELD = re.compile(r'unknown field "(spec\.[^"]+)"')
+"""How an API server refuses what its CRD does not have (fieldValidation=Strict)."""
+
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _refused(error: Rejected) -> BackendRefusal:
+    """Whose fault it is. What a pod template may have is not KubeRay's; the rest of a RayCluster is as we write it."""
+    unknown = _UNKNOWN_FIELD.search(str(error))
+    if unknown and ".template." not in unknown[1]:
+        message = f"KubeRay's CRDs are too old: they do not know {unknown[1]} of a RayCluster; update KubeRay with its CRDs"
+        return BackendRefusal(ClusterReason.KUBERAY_SILENT, message)
+    return BackendRefusal(ClusterReason.INVALID_SPEC, f"{error}; change the manifest")
 
 
 class KubeRayBackend:
@@ -136,7 +149,7 @@ class KubeRayBackend:
         except Forbidden as error:
             raise BackendRefusal(ClusterReason.BACKEND_UNREACHABLE, str(error)) from error
         except Rejected as error:
-            raise BackendRefusal(ClusterReason.INVALID_SPEC, f"{error}; change the manifest") from error
+            raise _refused(error) from error
         except (Conflict, NotFound):
             return  # somebody has changed it since we heard of it last: hearing of that brings the next look
         except StoreError as error:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from matrix_operator.backends.kuberay.paths import collection, one
 from tests.e2e.kubernetes.kuberay.backend_world import SETTINGS, eventually
 from tests.e2e.kubernetes.kuberay.engine_world import World, run
+from tests.e2e.kubernetes.kuberay.ray_clusters import MERGE
+from tests.lab.api import CRDS, wait_for
 from tests.lab.control_plane import ControlPlane
 from tests.lab.kuberay.faults import OUT_OF_MEMORY, Ended
 from tests.lab.kuberay.standin import InThread
@@ -98,6 +102,37 @@ def test_a_token_that_was_deleted_beside_a_running_head_is_made_again_with_what_
         assert await there.pods("head") == [head] and len(await there.pods("worker")) == 2
 
     run(control_plane, namespace, kuberay, body, ahead=timedelta(seconds=7))
+
+
+def test_crds_of_an_older_kuberay_are_told_and_it_goes_on_when_they_are_updated(
+    control_plane: ControlPlane, namespace: str, kuberay: InThread
+) -> None:
+    path = f"{CRDS}/rayclusters.ray.io"
+    versions = control_plane.api.get(path)["spec"]["versions"]
+    older = deepcopy(versions)
+    for version in older:
+        version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"].pop("authOptions", None)
+    attempt = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": {"name": "attempt"}, "spec": {"authOptions": {}}}
+
+    def known() -> bool:
+        tried = control_plane.api.http.post(f"{collection('RayCluster', namespace)}?dryRun=All&fieldValidation=Strict", json=attempt)
+        return 'unknown field "spec.authOptions"' not in tried.json()["message"]
+
+    def serve(serves: list[dict[str, Any]]) -> None:
+        control_plane.api.http.patch(path, json={"spec": {"versions": serves}}, headers=MERGE).raise_for_status()
+
+    async def body(there: World) -> None:
+        serve(older)
+        try:
+            wait_for(lambda: not known(), "the older schema is served", 30)
+            cluster = await there.cluster()
+            await there.until(cluster, status="False", reason="KubeRaySilent", says="do not know spec.authOptions of a RayCluster; update")
+        finally:
+            serve(versions)
+            wait_for(known, "the schema is served again", 30)
+        await there.until(await there.cluster(1))  # a change brings the next look at once
+
+    run(control_plane, namespace, kuberay, body)
 
 
 def test_an_image_that_can_not_be_pulled(control_plane: ControlPlane, namespace: str, kuberay: InThread) -> None:
