@@ -71,6 +71,27 @@ def test_what_was_applied_is_told() -> None:
     assert allocation.started_at == START
 
 
+@pytest.mark.parametrize(
+    ("before", "groups", "wanted"),
+    [
+        (2, [{"name": "w", "replicas": 5}], 5),
+        (2, [], 0),
+        (2, [{"name": "w", "replicas": 2}, {"name": "new", "replicas": 3}], 2),
+        (2, [{"name": "other", "replicas": 3}], 2),
+        (7, [{"name": "w", "autoscale": {"min": 0, "max": 16}}], 7),
+        (7, [{"name": "w", "autoscale": {"min": 9, "max": 16}}], 9),
+    ],
+    ids=["scaled", "taken out", "another held back", "another name held back", "autoscaled", "autoscaled with more"],
+)
+def test_so_many_workers_are_wanted_before_the_ray_cluster_says_so(before: int, groups: list[dict[str, Any]], wanted: int) -> None:
+    """Else a cluster that was just scaled would be Ready already."""
+    scales = "autoscale" in (groups or [{}])[0]
+    former = {"name": "w", "autoscale": {"min": 0, "max": 16}} if scales else {"name": "w", "replicas": before}
+    found = live(cluster({"workerGroups": [former]}), status=READY)
+    found["spec"]["workerGroupSpecs"][0]["replicas"] = before  # of an autoscaled group: Ray's autoscaler
+    assert seen(found, pod(), of=cluster({"workerGroups": groups})).wanted_workers == wanted
+
+
 # --- what the status says wrongly, or not at all ---
 
 

@@ -39,6 +39,12 @@ def updated(live: Object, cluster: MatrixCluster, workers: Iterable[WorkerPod], 
     return {**{name: live[name] for name in ("apiVersion", "kind") if name in live}, "metadata": metadata, "spec": spec}
 
 
+def scaled_groups(live: Object, cluster: MatrixCluster) -> list[Object]:
+    """The groups that there are, of the sizes that they are to have now: as they are once what the spec says is written, or was."""
+    autoscaler = bool(at(live, "spec", "enableInTreeAutoscaling"))
+    return merged_groups(items(live, "spec", "workerGroupSpecs"), sizes(cluster.spec), (), None, autoscaler=autoscaler)
+
+
 def merged_groups(
     live: Iterable[Object], wanted: Mapping[str, Size], workers: Iterable[WorkerPod], rendered: Iterable[Object] | None, *, autoscaler: bool
 ) -> list[Object]:

@@ -15,6 +15,7 @@ from matrix_crds.reasons import ClusterReason
 from matrix_operator.backends.kuberay.conditions import head_without_pod, once_ready, replica_failure, suspended
 from matrix_operator.backends.kuberay.containers import Finding
 from matrix_operator.backends.kuberay.head_words import told_of_head
+from matrix_operator.backends.kuberay.merge import scaled_groups
 from matrix_operator.backends.kuberay.names import (
     ASKED_ANNOTATION,
     ATTEMPT_ANNOTATION,
@@ -53,7 +54,7 @@ def observation(cluster: MatrixCluster, sight: Sight, now: datetime) -> Present[
     groups = items(live, "spec", "workerGroupSpecs")
     found = [state for group in groups for state in _group(live, group, sight, now)]
     ordered = sorted(found, key=lambda state: (_WORST_FIRST.index(state.phase), state.reason is None, state.name))
-    return Present(Observation(_allocation(live), head, tuple(ordered), sum(map(_clamped, groups))))
+    return Present(Observation(_allocation(live), head, tuple(ordered), sum(map(_clamped, scaled_groups(live, cluster)))))
 
 
 def _allocation(live: Object) -> Allocation:
