@@ -43,7 +43,8 @@ class Observation:
     head: NodeState
     workers: tuple[NodeState, ...] = ()
     wanted_workers: int | None = None
-    """How many there are to be now, where something else than the spec decides it (an autoscaler); None: what the spec says."""
+    """How many there are to be now, where something else than the spec alone decides it (an autoscaler, a change that is held back); None:
+    what the spec says."""
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from matrix_crds.cluster import MatrixClusterSpec
 from matrix_crds.reasons import ClusterReason
 from matrix_slurm_bridge.agent.ledger import LIVING
-from matrix_slurm_bridge.agent.model import Cluster, Entry, Phase
+from matrix_slurm_bridge.agent.model import Cluster, Entry, Phase, numbers
 from matrix_slurm_bridge.slurm.names import HEAD, JobTag
 from matrix_slurm_bridge.slurm.port import Job, JobPhase
 
@@ -135,9 +134,8 @@ class View:
 
 def wanted_slots(cluster: Cluster) -> list[Slot]:
     """The head first. Numbers of workers are from the newest spec, groups from the one that the jobs are made from."""
-    template, spec = (MatrixClusterSpec.model_validate_json(text) for text in (cluster.template, cluster.spec))
-    replicas = {group.name: 1 if group.replicas is None else group.replicas for group in spec.worker_groups}
-    return [(HEAD, 0), *((group.name, index) for group in template.worker_groups for index in range(replicas.get(group.name, 0)))]
+    wanted = numbers(cluster.template, cluster.spec)
+    return [(HEAD, 0), *((name, index) for name, number in wanted.items() for index in range(number))]
 
 
 def decide(view: View) -> list[Step]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
 from matrix_crds.cluster import MatrixClusterSpec
+from matrix_crds.worker_numbers import worker_numbers
 from matrix_proto.bridge_pb2 import ClusterDesired
 from matrix_slurm_bridge.slurm.names import JobTag
 
@@ -33,7 +35,8 @@ class Cluster:
     spec: str
     """MatrixCluster's spec as JSON, the newest one; the numbers of workers are from here."""
     template: str
-    """The spec that the jobs of this attempt are made from: a change of the template waits for the next attempt."""
+    """The spec that the jobs of this attempt are made from: a change of the template waits for the next attempt. The numbers of workers in
+    it are the last ones that its groups had."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of each file of the secrets directory."""
 
@@ -82,9 +85,27 @@ def take(former: Cluster | None, desired: ClusterDesired) -> Cluster:
         phase=phase,
         attempt=attempt,
         spec=desired.spec,
-        template=desired.spec if anew or former is None else former.template,
+        template=desired.spec if anew or former is None else _scaled(former.template, desired.spec),
         digests=digests(desired.secrets),
     )
+
+
+def numbers(template: str, spec: str) -> dict[str, int]:
+    """How many workers each group of the template is to have, by its name."""
+    before, now = (MatrixClusterSpec.model_validate_json(text) for text in (template, spec))
+    former = {group.name: 1 if group.replicas is None else group.replicas for group in before.worker_groups}
+    return worker_numbers(now, former)
+
+
+def _scaled(template: str, spec: str) -> str:
+    """The template with those numbers; as it is if it has them."""
+    document, wanted = json.loads(template), numbers(template, spec)
+    groups = document.get("workerGroups", ())
+    if all(group.get("replicas", 1) == wanted[group["name"]] for group in groups):
+        return template
+    for group in groups:
+        group["replicas"] = wanted[group["name"]]
+    return json.dumps(document)
 
 
 def digests(secrets: Mapping[str, bytes]) -> dict[str, str]:

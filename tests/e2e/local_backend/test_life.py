@@ -103,5 +103,10 @@ def test_workers_come_up_are_revived_scaled_and_all_of_it_survives_suspending(ma
     driver.up()
     assert driver.journal.cluster().ports == ports
     wait(lambda: driver.alive_nodes() == ["head", "w-0"], "both nodes are back")
+
+    driver.change(worker_groups=(worker_group(2).model_copy(update={"name": "renamed"}),))
+    before = driver.pids("w-0")
+    driver.settle()
+    assert driver.pids("w-0") == before and driver.observe().state.wanted_workers == 1, "the change is held back"
     print(f"\nremoved after {driver.remove(10):.1f} s")
     assert driver.pids() == []

@@ -4,7 +4,7 @@ import pytest
 
 from matrix_crds.cluster import MatrixClusterSpec
 from matrix_operator.backends.local.journal import NodeTemplate
-from matrix_operator.backends.local.template import all_nodes, hash_of, object_store_memory, render_template
+from matrix_operator.backends.local.template import all_nodes, hash_of, object_store_memory, render_template, wanted_numbers
 
 GIB = 2**30
 
@@ -22,6 +22,12 @@ WITH_WORKERS = spec(
 )
 
 
+def nodes_of(wanted: MatrixClusterSpec, **former: int) -> dict[str, NodeTemplate]:
+    """What should run of a cluster that was made as WITH_WORKERS."""
+    template = render_template(WITH_WORKERS)
+    return all_nodes(template, wanted_numbers(wanted, template, former))
+
+
 def test_a_head_without_workers_takes_the_work() -> None:
     assert render_template(spec(head={"resources": {"cpu": "1500m", "memory": "1Gi"}})).head == NodeTemplate(cpus=2, memory=GIB)
 
@@ -31,7 +37,7 @@ def test_a_head_with_workers_takes_none() -> None:
 
 
 def test_workers_are_named_by_group_and_index_and_default_to_one() -> None:
-    nodes = all_nodes(WITH_WORKERS, render_template(WITH_WORKERS))
+    nodes = nodes_of(WITH_WORKERS)
     assert list(nodes) == ["head", "cpu-0", "cpu-1", "gpu-0"]
     assert nodes["cpu-1"] == NodeTemplate(cpus=1, memory=GIB, resources={"disk": 2})
     assert nodes["gpu-0"] == NodeTemplate(cpus=1, memory=2 * GIB, gpus=1, accelerator="H100")
@@ -39,8 +45,14 @@ def test_workers_are_named_by_group_and_index_and_default_to_one() -> None:
 
 def test_the_template_in_force_decides_what_a_new_worker_offers() -> None:
     changed = spec(workerGroups=[{"name": "cpu", "replicas": 1, "resources": {"cpu": "8"}}, {"name": "new"}])
-    assert all_nodes(changed, render_template(WITH_WORKERS))["cpu-0"].cpus == 1
-    assert "new-0" not in all_nodes(changed, render_template(WITH_WORKERS))
+    assert nodes_of(changed)["cpu-0"].cpus == 1
+    assert "new-0" not in nodes_of(changed)
+
+
+def test_a_group_under_another_name_keeps_its_workers_while_that_one_is_held_back() -> None:
+    renamed = spec(workerGroups=[{"name": "processors", "replicas": 4}, {"name": "gpu"}])
+    assert list(nodes_of(renamed, cpu=2, gpu=1)) == ["head", "cpu-0", "cpu-1", "gpu-0"]
+    assert list(nodes_of(spec(workerGroups=[{"name": "gpu"}]), cpu=2, gpu=1)) == ["head", "gpu-0"]
 
 
 def test_the_hash_stays_the_same_from_release_to_release() -> None:

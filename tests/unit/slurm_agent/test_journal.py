@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from matrix_proto.bridge_pb2 import ClusterDesired
+from matrix_slurm_bridge.agent.decide import wanted_slots
 from matrix_slurm_bridge.agent.errors import ForeignHub, Unusable
 from matrix_slurm_bridge.agent.journal import Journal
 from matrix_slurm_bridge.agent.model import Phase, digests, take
@@ -51,11 +53,24 @@ def wish(phase: ClusterDesired.Phase = ClusterDesired.PRESENT, generation: int =
     return ClusterDesired(uid=UID, namespace="n", name="lab", generation=generation, phase=phase, attempt=attempt, spec=text or spec(gpu=1))
 
 
-def test_the_template_stays_until_the_next_attempt() -> None:
-    first = take(None, wish())
-    scaled = take(first, wish(generation=2, text=spec(gpu=5)))
-    assert (scaled.template, scaled.spec) == (spec(gpu=1), spec(gpu=5))
-    assert take(scaled, wish(attempt=2, text=spec(gpu=7))).template == spec(gpu=7)
+def test_the_template_stays_until_the_next_attempt_but_for_the_numbers_of_workers() -> None:
+    larger = json.dumps({"workerGroups": [{"name": "gpu", "replicas": 5, "resources": {"cpu": 8}}]})
+    changed = take(take(None, wish()), wish(generation=2, text=larger))
+    assert (changed.template, changed.spec) == (spec(gpu=5), larger)
+    assert take(changed, wish(attempt=2, text=larger)).template == larger
+
+
+def test_a_group_under_another_name_keeps_its_workers_until_the_next_attempt() -> None:
+    scaled = take(take(None, wish()), wish(generation=2, text=spec(gpu=5)))
+    renamed = take(scaled, wish(generation=3, text=spec(h100=5)))
+    again = take(renamed, wish(generation=4, text=spec(h100=2)))
+    anew = take(again, wish(attempt=2, text=spec(h100=2)))
+    assert [len(wanted_slots(each)) - 1 for each in (scaled, renamed, again, anew)] == [5, 5, 5, 2]
+    assert {role for role, _ in wanted_slots(anew)} == {"head", "h100"}
+
+
+def test_a_group_that_is_taken_out_gives_up_its_workers_at_once() -> None:
+    assert wanted_slots(take(take(None, wish(text=spec(gpu=2, cpu=1))), wish(generation=2, text=spec(cpu=1)))) == [("head", 0), ("cpu", 0)]
 
 
 def test_an_attempt_never_goes_back() -> None:

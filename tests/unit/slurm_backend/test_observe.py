@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from matrix_crds.cluster import MatrixCluster
 from matrix_crds.reasons import ClusterReason
+from matrix_crds.slurm_template import slurm_template_hash
 from matrix_operator.backends.port import NodePhase, Observation, RemovalState
 from matrix_operator.backends.slurm.desired import absent, present
 from matrix_operator.backends.slurm.observe import STALE, look, refusal
@@ -101,6 +102,14 @@ def test_what_is_there_is_told_node_by_node() -> None:
     ]
     assert found.workers[0].message == "waits: Priority"
     assert (found.allocation.expires_at, found.allocation.started_at, found.allocation.template_hash) == (NOW, None, "t")
+
+
+def test_while_a_template_is_held_back_the_site_says_how_many_workers_are_wanted() -> None:
+    """Those of a group that is not there yet can't come."""
+    of = cluster({"workerGroups": [{"name": "gpu", "replicas": 2}, {"name": "new", "replicas": 4}]})
+    for hashed, wanted in (("older", 2), (slurm_template_hash(of.spec), None), ("", None)):
+        report = said(ClusterReport.PRESENT, head=node("head"), workers=[node("gpu-0"), node("gpu-1")], template_hash=hashed)
+        assert observed(seen(report, of=of)).wanted_workers == wanted
 
 
 def test_a_reason_of_a_later_bridge_is_left_out() -> None:

@@ -21,7 +21,7 @@ from matrix_operator.backends.local.procfs import MarkedProcess, Processes, Proc
 from matrix_operator.backends.local.secrets import CLIENT_TOKEN, RAY_TOKEN, read_token
 from matrix_operator.backends.local.spawning import Children
 from matrix_operator.backends.local.supervise import Supervisor
-from matrix_operator.backends.local.template import all_nodes, hash_of, render_template
+from matrix_operator.backends.local.template import all_nodes, hash_of, render_template, wanted_numbers
 from matrix_operator.backends.local.view import look
 from matrix_operator.backends.port import BackendRefusal, Observation, PublicAddress, RayAddress, Removal, RemovalState, RuntimeLayout
 from matrix_operator.looks import Look, Unknown
@@ -96,7 +96,8 @@ class LocalBackend:
         except (JournalUnreadable, ProcessesUnreadable) as error:
             return Unknown(str(error))
         self._seen[uid] = view.identities
-        wanted = all_nodes(spec, view.cluster.template) if view.cluster else ()
+        record = view.cluster
+        wanted = all_nodes(record.template, wanted_numbers(spec, record.template, record.workers)) if record else ()
         return observation(view, cluster.metadata.name, wanted, spec.suspend, self._clock())
 
     def _pulse(self, uid: str) -> Hashable:

@@ -84,6 +84,8 @@ class ClusterRecord(LenientModel):
     template_hash: str
     attempt: int
     started_at: datetime
+    workers: dict[str, int] = Field(default_factory=dict)
+    """By group: how many there were to be when that was looked at last."""
     environment: dict[str, str]
     """What was taken over from the user's environment; nothing secret."""
 

@@ -28,7 +28,7 @@ from matrix_operator.backends.local.places import make_directory, temporary_dire
 from matrix_operator.backends.local.ports import choose_ports, is_free, require_free
 from matrix_operator.backends.local.secrets import make_tokens
 from matrix_operator.backends.local.spawning import Children, spawn
-from matrix_operator.backends.local.template import all_nodes, hash_of, render_template
+from matrix_operator.backends.local.template import all_nodes, hash_of, render_template, wanted_numbers
 from matrix_operator.backends.local.template import object_store_memory as store_memory
 from matrix_store.home import Home
 
@@ -37,7 +37,8 @@ def decide_cluster(cluster: MatrixCluster, desired: Allocation, home: Home, envi
     """What stays as it is for the cluster's life; ports that were chosen before are kept. Raises BackendRefusal, JournalUnreadable."""
     uid, template = cluster.metadata.uid, render_template(cluster.spec)
     check_supported(cluster.spec)
-    nodes = all_nodes(cluster.spec, template).values()
+    workers = wanted_numbers(cluster.spec, template, {})
+    nodes = all_nodes(template, workers).values()
     machine = look(environ)
     check_ray(template, machine)
     check_capacity([], nodes, machine, len(free_gpus(machine.gpu_ids, other_journals(home, uid))))
@@ -52,6 +53,7 @@ def decide_cluster(cluster: MatrixCluster, desired: Allocation, home: Home, envi
         template_hash=hash_of(template),
         attempt=desired.attempt,
         started_at=now,
+        workers=workers,
         environment=recorded_environment(environ),
     )
 

@@ -22,7 +22,7 @@ def observation(view: View, name: str, wanted: Iterable[str], suspended: bool, n
     if suspended:
         return Present(Observation(allocation_of(view.cluster), _suspended(view, view.cluster)))
     workers = tuple(node_state(view, view.cluster, node, now) for node in wanted if node != HEAD)
-    return Present(Observation(allocation_of(view.cluster), node_state(view, view.cluster, HEAD, now), workers))
+    return Present(Observation(allocation_of(view.cluster), node_state(view, view.cluster, HEAD, now), workers, len(workers)))
 
 
 def allocation_of(cluster: ClusterRecord) -> Allocation:

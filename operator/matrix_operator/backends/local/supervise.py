@@ -20,7 +20,7 @@ from matrix_operator.backends.local.ports import require_free
 from matrix_operator.backends.local.procfs import Processes
 from matrix_operator.backends.local.restart import is_due, sockets, with_fresh_node_id
 from matrix_operator.backends.local.spawning import Children, spawn
-from matrix_operator.backends.local.template import all_nodes
+from matrix_operator.backends.local.template import all_nodes, wanted_numbers
 from matrix_operator.backends.local.view import View, is_part, look
 from matrix_operator.backends.port import BackendRefusal
 from matrix_store.home import Home
@@ -68,7 +68,11 @@ class Supervisor:
                     return
                 journal.put(record)
             view = look(journal, self._processes, uid)
-        wanted = all_nodes(cluster.spec, record.template)
+        workers = wanted_numbers(cluster.spec, record.template, record.workers)
+        if workers != record.workers:
+            record = record.model_copy(update={"workers": workers})
+            journal.put(record)
+        wanted = all_nodes(record.template, record.workers)
         self._carry_out(decide(view, wanted, self._clock()), view, record, journal, cluster)
 
     def _carry_out(self, steps: list[Step], view: View, record: ClusterRecord, journal: Journal, cluster: MatrixCluster) -> None:
@@ -99,7 +103,7 @@ class Supervisor:
 
     def _launch(self, nodes: tuple[str, ...], attempt: int, view: View, record: ClusterRecord, cluster: MatrixCluster) -> None:
         check_supported(cluster.spec)
-        templates = all_nodes(cluster.spec, record.template)
+        templates = all_nodes(record.template, record.workers)
         running = {name: node for name, node in templates.items() if name not in nodes and view.started(name)}
         starting = {name: templates[name] for name in nodes}
         with self._deciding:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 
 from matrix_crds.cluster import MatrixClusterSpec, Resources, WorkerGroup
 from matrix_crds.quantity import whole
+from matrix_crds.worker_numbers import worker_numbers
 from matrix_operator.backends.local.journal import HEAD, NodeTemplate, Template
 
 _OBJECT_STORE_MINIMUM = 75 * 2**20  # Ray refuses less (ray_constants.OBJECT_STORE_MINIMUM_MEMORY_BYTES)
@@ -29,18 +31,19 @@ def hash_of(template: Template) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def wanted_workers(spec: MatrixClusterSpec, template: Template) -> dict[str, NodeTemplate]:
-    """The workers that should run, by name: replicas come from the spec, what each offers from the template in force."""
-    replicas = {group.name: 1 if group.replicas is None else group.replicas for group in spec.worker_groups}
-    return {worker_name(group, index): node for group, node in template.groups.items() for index in range(replicas.get(group, 0))}
+def wanted_numbers(spec: MatrixClusterSpec, template: Template, former: Mapping[str, int]) -> dict[str, int]:
+    """How many workers each group of the template in force is to have, by its name; `former`: the same until now."""
+    return worker_numbers(spec, {name: former.get(name, 0) for name in template.groups})
 
 
 def worker_name(group: str, index: int) -> str:
     return f"{group}-{index}"
 
 
-def all_nodes(spec: MatrixClusterSpec, template: Template) -> dict[str, NodeTemplate]:
-    return {HEAD: template.head} | wanted_workers(spec, template)
+def all_nodes(template: Template, numbers: Mapping[str, int]) -> dict[str, NodeTemplate]:
+    """The nodes that should run, by name, with what each offers. `numbers`: of workers, by group."""
+    workers = {worker_name(name, index): node for name, node in template.groups.items() for index in range(numbers[name])}
+    return {HEAD: template.head} | workers
 
 
 def object_store_memory(node: NodeTemplate, shared_memory: int, nodes: int) -> int:

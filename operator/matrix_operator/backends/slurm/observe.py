@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from matrix_crds.cluster import Allocation, AllocationKind, MatrixCluster
 from matrix_crds.reasons import ClusterReason
+from matrix_crds.slurm_template import slurm_template_hash
 from matrix_operator.backends.port import BackendRefusal, NodePhase, NodeState, Observation
 from matrix_operator.backends.slurm.desired import answers
 from matrix_operator.backends.slurm.sites import SiteReport, SiteSilence
@@ -100,7 +101,9 @@ def _observation(cluster: MatrixCluster, name: str, found: SiteReport) -> Observ
         return Observation(allocation, NodeState(HEAD, NodePhase.RECOVERING, since, message=message))
     if not report.HasField("head"):
         return Observation(allocation, NodeState(HEAD, NodePhase.STARTING, since, message="it has no job yet"))
-    return Observation(allocation, _node(report.head, found), tuple(_node(worker, found) for worker in report.workers))
+    workers = tuple(_node(worker, found) for worker in report.workers)
+    held_back = report.template_hash not in ("", slurm_template_hash(cluster.spec))
+    return Observation(allocation, _node(report.head, found), workers, len(workers) if held_back else None)
 
 
 def _node(node: Node, found: SiteReport) -> NodeState:
