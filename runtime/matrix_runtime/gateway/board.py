@@ -153,7 +153,7 @@ def doing(views: list[ReplicaView]) -> str:
         latest = max(starting, key=lambda view: view.since)
         return f"a replica is starting ({' '.join(filter(None, (latest.phase, latest.message, _progress(latest.progress))))})"
     if failed:
-        return f"the last start failed ({failed[-1].message})"
+        return f"the last start failed ({max(failed, key=lambda view: view.since).message})"
     return "a replica is stopping" if views else "no replica has been started yet"
 
 

@@ -19,6 +19,8 @@ LATE_SECONDS = 1.5
 """A report this late makes one ask whether the replica's port is still open."""
 KEPT_FAILURES = 3
 """Failed starts that are remembered for each application."""
+FORGET_FAILURE_SECONDS = 3600.0
+"""Longer than the longest pause before another start (ten minutes): what is older is of an application that is gone."""
 STALL_SECONDS = 2.0
 """A longer pause between two sweeps means that this process stood still: the silence was its own."""
 
@@ -69,8 +71,7 @@ class Directory:
             self.revision += 1
         for key, record in list(self._records.items()):
             record.heard = min(now, record.heard + stalled)
-            if not _failed(record.replica):
-                self._judge(key, record, now - record.heard)
+            self._judge(key, record, now - record.heard)
 
     def view(self) -> tuple[ReplicaView, ...]:
         """All replicas, in a stable order."""
@@ -104,17 +105,18 @@ class Directory:
         self.revision += 1
 
     def _judge(self, key: _Key, record: _Record, silence: float) -> None:
+        failed = _failed(record.replica)
         ended = record.replica.state is ReplicaState.DRAINING and silence > SUSPECT_AFTER_SECONDS
-        if ended or silence > FORGET_AFTER_SECONDS:
+        if ended or silence > (FORGET_FAILURE_SECONDS if failed else FORGET_AFTER_SECONDS):
             del self._records[key]
             self.revision += 1
-        elif silence > SUSPECT_AFTER_SECONDS and not record.suspect:
+        elif silence > SUSPECT_AFTER_SECONDS and not record.suspect and not failed:
             record.suspect = True
             self.revision += 1
 
     def _forget_failures(self, news: Replica) -> None:
         failures = [(key, r.replica) for key, r in self._records.items() if key[0] == news.application and _failed(r.replica)]
-        failures.sort(key=lambda entry: (entry[1].attempt, entry[1].since))
+        failures.sort(key=lambda entry: entry[1].since)  # attempts begin anew with another deployment of the same name
         stale = [key for key, failed in failures if _supersedes(news, failed)]
         surplus = [key for key, _ in failures[:-KEPT_FAILURES]]
         for key in {*stale, *surplus}:

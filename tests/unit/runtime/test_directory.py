@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from matrix_proto.state import FailureReason, Gateway, Load, Replica, ReplicaState, StartFailure
-from matrix_runtime.system.directory import KEPT_FAILURES, LATE_SECONDS, Directory
+from matrix_runtime.system.directory import FORGET_FAILURE_SECONDS, KEPT_FAILURES, LATE_SECONDS, Directory
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -112,6 +112,22 @@ def test_only_the_last_failures_of_an_application_are_kept(directory: Directory)
         directory.report(failed(f"r{number}", at=number))
     directory.report(failed("other").model_copy(update={"application": "mx-md-other"}))
     assert ids(directory) == ["r2", "r3", "r4", "other"]
+
+
+def test_a_failure_of_a_deployment_that_was_made_anew_is_kept_though_its_attempts_begin_at_one(directory: Directory) -> None:
+    for number in range(KEPT_FAILURES):
+        directory.report(failed(f"former{number}", attempt=2, at=number))
+    directory.report(failed("now", attempt=1, at=100))
+    assert "now" in ids(directory) and len(ids(directory)) == KEPT_FAILURES
+
+
+def test_failures_of_what_is_gone_are_forgotten_after_an_hour(directory: Directory, clock: Clock) -> None:
+    directory.report(failed("a"))
+    pass_time(directory, clock, FORGET_FAILURE_SECONDS - 1)
+    assert ids(directory) == ["a"] and not directory.view()[0].suspect
+    told = directory.revision
+    pass_time(directory, clock, 2)
+    assert ids(directory) == [] and directory.revision > told
 
 
 def test_a_newer_attempt_drops_older_failures(directory: Directory) -> None:
