@@ -21,11 +21,12 @@ async def apply_serve(rest: RayRest, before: ServeDetails | None, entries: tuple
     accepted = {name: app.deployed_app_config for name, app in (before.applications if before else {}).items() if app.deployed_app_config}
     refused = {entry_hash(entry): text for entry in entries if _ours(entry) and (text := serve_schema.problem(entry))}
     good = [entry for entry in entries if entry_hash(entry) not in refused]
+    wanted = _with_accepted(good, entries, accepted, refused)
     try:
-        await rest.put_serve(serve_config(_with_accepted(good, entries, accepted, refused)))
+        await rest.put_serve(serve_config(wanted))
     except ServeRejected as rejection:
         log.warning("Ray Serve refused the configuration; trying its entries one by one: %s", rejection)
-        refused |= await _one_by_one(rest, good, accepted, str(rejection))
+        refused |= await _one_by_one(rest, wanted, accepted, str(rejection))
     return refused
 
 

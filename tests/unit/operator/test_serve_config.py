@@ -111,6 +111,18 @@ def test_a_refused_entry_leaves_the_good_ones_and_its_own_last_accepted_one(fake
     assert fake.applications["mx-md-bad"] == model_entry(old, LAYOUT)
 
 
+def test_one_that_we_refuse_keeps_its_accepted_one_also_when_serve_refuses_another(fake: FakeRay, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, edited, other = deployment("held"), deployment("held", {"engine": {"dummy": {"seed": 9}}}), deployment("other")
+    ours = model_entry(edited, LAYOUT)
+    monkeypatch.setattr(serve_schema, "problem", lambda entry: "no" if entry == ours else "")
+    fake.applications = {"mx-md-held": model_entry(old, LAYOUT)}
+    fake.refuse_entry = model_entry(other, LAYOUT)
+    entries = (system_entry(LAYOUT, ()), ours, model_entry(other, LAYOUT))
+    refused = with_rest(fake, lambda rest: apply_serve(rest, ServeDetails(applications=accepted(old)), entries))
+    assert set(refused) == {entry_hash(ours), entry_hash(model_entry(other, LAYOUT))}
+    assert set(fake.applications) == {"mx-system", "mx-md-held"} and fake.applications["mx-md-held"] == model_entry(old, LAYOUT)
+
+
 def test_a_refusal_of_what_was_accepted_before_blames_no_entry(fake: FakeRay) -> None:
     fake.refuse = {"theirs"}
     entries = (system_entry(LAYOUT, ()), {"name": "theirs", "import_path": "a:b"})
