@@ -7,11 +7,12 @@ A docstring below a field is its description in the CRD and in docs/resources.md
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
@@ -183,6 +184,19 @@ class Status(LenientModel):
     """The state in parts; Ready sums up the others."""
     endpoints: tuple[Endpoint, ...] = Field(default=(), json_schema_extra=list_map("name"))
     """Where it answers."""
+
+    @classmethod
+    def readable(cls, raw: Mapping[str, Any]) -> Self:
+        """What of a stored status can be read, field by field: another version may have written it. The rest is as if it was not there."""
+        return cls.model_validate({name: value for name, value in raw.items() if cls._can_read(name, value)})
+
+    @classmethod
+    def _can_read(cls, name: str, value: Any) -> bool:
+        try:
+            cls.model_validate({name: value})
+        except ValidationError:
+            return False
+        return True
 
     def condition(self, type_: str) -> Condition | None:
         """The condition of that type, or None."""

@@ -1,7 +1,8 @@
 """What the store holds, in memory: fed by its watch, so that a look at an object never asks the store, and each version is parsed once.
 
-A cache may lag behind: a write on top of an old version ends in a Conflict, and the object is looked at again. It must be complete
-before the first look, or a cluster would be reconciled without its models: the engine waits for `synced`.
+A cache may lag behind others' writes: what was decided by an old version and goes to the store ends in a Conflict, and the object is
+looked at again. What goes to a backend meets no such check, so the cache never falls behind our own writes, though the watch tells of them
+late. It must be complete before the first look, or a cluster would be reconciled without its models: the engine waits for `synced`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 from collections import Counter, defaultdict
 
 from matrix_crds.keys import ObjectKey
+from matrix_operator.reconcile.reading import section
 from matrix_store.port import Change, ChangeType, StoredObject
 
 
@@ -22,6 +24,8 @@ class ObjectCache:
         self._counts: Counter[str] = Counter()
         """By kind."""
         self._by_cluster: defaultdict[ObjectKey, set[ObjectKey]] = defaultdict(set)
+        self._told: dict[ObjectKey, int] = {}
+        """The version that the watch has told last."""
 
     def take(self, change: Change) -> None:
         """Follow the store."""
@@ -29,8 +33,17 @@ class ObjectCache:
             self.synced.set()
         elif change.type is ChangeType.DELETED and change.key is not None:
             self._drop(change.key)
+            self._told.pop(change.key, None)
         elif change.object is not None:
-            self._put(change.object)
+            self._follow(change.object)
+
+    def _follow(self, stored: StoredObject) -> None:
+        """What a write of ours has overtaken is no news. But a watch that goes back behind what it has told itself tells of a store that
+        was restored: that counts."""
+        version, known = int(stored.resource_version), self._objects.get(stored.key)
+        before, self._told[stored.key] = self._told.get(stored.key, version), version
+        if known is None or known.uid != stored.uid or version < before or version >= int(known.resource_version):
+            self._put(stored)
 
     def wrote(self, stored: StoredObject) -> None:
         """The answer to a write of ours: known before the watch tells."""
@@ -73,6 +86,5 @@ def cluster_key(stored: StoredObject) -> ObjectKey | None:
     """The cluster that a deployment points at; None for other kinds, or when the spec does not say (it may not parse)."""
     if stored.key.kind != "ModelDeployment":
         return None
-    reference = (stored.raw.get("spec") or {}).get("clusterRef")
-    name = reference.get("name") if isinstance(reference, dict) else None
+    name = section(stored.raw, "spec", "clusterRef").get("name")
     return ObjectKey("MatrixCluster", stored.key.namespace, name) if isinstance(name, str) else None
