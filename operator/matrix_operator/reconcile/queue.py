@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import random
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +14,9 @@ from matrix_crds.keys import ObjectKey
 
 FIRST_BACKOFF_SECONDS = 0.5
 LAST_BACKOFF_SECONDS = 60.0
+FIRST_AFTER_CONFLICT_SECONDS = 0.02
+LAST_AFTER_CONFLICT_SECONDS = 2.0
+"""The watch most often tells before that what was met; where it is silent, nothing is to be found sooner."""
 
 
 @dataclass(order=True)
@@ -36,7 +40,8 @@ class WorkQueue:
         """With when the work on it began."""
         self._moved = clock()
         """When a key was last taken."""
-        self._failures: dict[ObjectKey, int] = {}
+        self._failures: Counter[ObjectKey] = Counter()
+        self._conflicts: Counter[ObjectKey] = Counter()
         self._turn = asyncio.Lock()
         """Of the one worker that waits for what becomes due: else each change would wake all of them."""
         self._changed = asyncio.Event()
@@ -52,19 +57,26 @@ class WorkQueue:
 
     def add_after_failure(self, key: ObjectKey) -> float:
         """Ask for another look with exponential backoff and jitter; returns the delay in seconds."""
-        count = self._failures.get(key, 0)
-        self._failures[key] = count + 1
-        delay = min(LAST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(count, 20)) * self._jitter.uniform(0.8, 1.2)
+        return self._add_again(key, self._failures, FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS)
+
+    def add_after_conflict(self, key: ObjectKey) -> float:
+        """The same for an object that was not as it was thought to be: at once, but not again and again."""
+        return self._add_again(key, self._conflicts, FIRST_AFTER_CONFLICT_SECONDS, LAST_AFTER_CONFLICT_SECONDS)
+
+    def _add_again(self, key: ObjectKey, counts: Counter[ObjectKey], first: float, last: float) -> float:
+        delay = min(last, first * 2.0 ** min(counts[key], 20)) * self._jitter.uniform(0.8, 1.2)
+        counts[key] += 1
         self.add(key, delay)
         return delay
 
     def succeeded(self, key: ObjectKey) -> None:
-        """The next failure starts from the first backoff again."""
+        """The next failure, or conflict, starts from the first backoff again."""
         self._failures.pop(key, None)
+        self._conflicts.pop(key, None)
 
     def forget(self, key: ObjectKey) -> None:
         """The object is gone."""
-        self._failures.pop(key, None)
+        self.succeeded(key)
         self._due.pop(key, None)
 
     async def get(self) -> ObjectKey:

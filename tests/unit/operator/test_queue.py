@@ -6,7 +6,13 @@ import asyncio
 import random
 
 from matrix_crds.keys import ObjectKey
-from matrix_operator.reconcile.queue import FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS, WorkQueue
+from matrix_operator.reconcile.queue import (
+    FIRST_AFTER_CONFLICT_SECONDS,
+    FIRST_BACKOFF_SECONDS,
+    LAST_AFTER_CONFLICT_SECONDS,
+    LAST_BACKOFF_SECONDS,
+    WorkQueue,
+)
 
 A = ObjectKey("MatrixCluster", "default", "a")
 B = ObjectKey("MatrixCluster", "default", "b")
@@ -161,3 +167,15 @@ def test_it_tells_how_long_work_lasts_and_how_long_nothing_was_taken_up() -> Non
         assert queue.stalled == 3.0
 
     asyncio.run(scenario())
+
+
+def test_after_a_conflict_it_is_at_once_and_then_less_and_less_soon() -> None:
+    queue, _ = make()
+    delays = [queue.add_after_conflict(A) for _ in range(12)]
+    assert delays[0] <= 1.2 * FIRST_AFTER_CONFLICT_SECONDS
+    assert all(late <= 1.2 * LAST_AFTER_CONFLICT_SECONDS for late in delays)
+    assert delays[-1] >= 0.8 * LAST_AFTER_CONFLICT_SECONDS
+    assert queue.add_after_failure(A) <= 1.2 * FIRST_BACKOFF_SECONDS, "they are counted apart"
+    assert queue.add_after_conflict(B) <= 1.2 * FIRST_AFTER_CONFLICT_SECONDS
+    queue.succeeded(A)
+    assert queue.add_after_conflict(A) <= 1.2 * FIRST_AFTER_CONFLICT_SECONDS
