@@ -18,6 +18,7 @@ from matrix_operator.reconcile.cache import ObjectCache, cluster_key
 from matrix_operator.reconcile.controller import Controller
 from matrix_operator.reconcile.pace import AGAIN, SETTLING, STEADY, shared, steady
 from matrix_operator.reconcile.queue import WorkQueue
+from matrix_operator.reconcile.reading import section
 from matrix_operator.reconcile.steps import StepHook, no_hook
 from matrix_store.errors import Conflict, NotFound, StoreError
 from matrix_store.port import Change, ChangeType, Store, StoredObject
@@ -27,7 +28,6 @@ log = logging.getLogger(__name__)
 WORKERS = {"MatrixCluster": 64, "ModelDeployment": 4}
 """Workers by kind, each with a queue of its own: a cluster's look waits for networks, up to their deadlines; a deployment's never does."""
 IDLE_EXIT_SECONDS = 10.0
-AFTER_CONFLICT_SECONDS = 0.02
 HELD_UP_SECONDS = 0.1
 """Between two looks whether the lock is held (again)."""
 
@@ -67,7 +67,7 @@ class Engine:
         self._queues = {kind: WorkQueue(time.monotonic, random.Random()) for kind in WORKERS}
         self.controller = Controller(store, self._cache, backends, self._http, metrics, self._wake, hook=hook, may_act=may_act)
         metrics.tell_of(self._cache.all)
-        self._pulse = Pulse(self.controller.views, backends, self._http, self._wake)
+        self._pulse = Pulse(self.controller.views.seen, backends, self._http, self._wake)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set, or nothing is left to manage for IDLE_EXIT_SECONDS (unless it is to keep running). Raises StoreError if
@@ -158,16 +158,23 @@ class Engine:
         try:
             again = await self.controller.reconcile(key)
             queue.succeeded(key)
-            if again is not None:
+            if again is None:
+                self._eager.discard(key)
+            else:
                 queue.add(key, self._paced(key, again))
         except (Conflict, NotFound):
             result = "conflict"
-            queue.add(key, AFTER_CONFLICT_SECONDS)
+            queue.add_after_conflict(key)
         except (ForeignFault, StoreError) as fault:
             result = "retry"
             delay = queue.add_after_failure(key)
             self._metrics.errors.labels(key.kind, "retry").inc()
             log.warning("%s: %s; again in %.1f s", key, fault, delay)
+        except Exception:  # of the controller itself: it must not take all objects along
+            result = "retry"
+            delay = queue.add_after_failure(key)
+            self._metrics.errors.labels(key.kind, "bug").inc()
+            log.exception("%s: a bug in the controller; again in %.1f s", key, delay)
         self._metrics.reconciles.labels(key.kind, result).inc()
         self._metrics.seconds.labels(key.kind).observe(time.monotonic() - started)
 
@@ -196,5 +203,4 @@ def _concerns(stored: StoredObject | None) -> tuple[object, ...] | None:
     """What of a deployment its cluster's Serve configuration depends on: it wants a look when this changes."""
     if stored is None:
         return None
-    allocation = (stored.raw.get("status") or {}).get("allocation") or {}
-    return stored.uid, stored.generation, stored.deleting, allocation.get("attempt", 1)
+    return stored.uid, stored.generation, stored.deleting, section(stored.raw, "status", "allocation").get("attempt", 1)

@@ -24,6 +24,7 @@ from matrix_operator.reconcile.cache import ObjectCache
 from matrix_operator.reconcile.cluster_summary import ClusterOutcome
 from matrix_operator.reconcile.conditions import TRUE
 from matrix_operator.reconcile.pace import AGAIN, DEPLOYING, REFUSED, SETTLING, STARTING, STEADY
+from matrix_operator.reconcile.reading import read
 from matrix_operator.reconcile.serve_apply import apply_serve
 from matrix_operator.reconcile.status_writer import StatusWriter
 from matrix_operator.reconcile.steps import (
@@ -54,7 +55,9 @@ class Look:
     after: float
     """Seconds until the next one."""
     view: ClusterView | None = None
-    """What was seen, with the status as written; None once the cluster is let go, or when this engine can't run it."""
+    """What was seen, with the status as written; None once the cluster is let go, or when it can't be judged."""
+    unjudged: str = ""
+    """Why this engine can't judge it, and what to do."""
     fault: str = ""
     """A step outside failed: try again with backoff."""
 
@@ -87,12 +90,17 @@ class ClusterReconciler:
 
     async def reconcile(self, stored: StoredObject, cluster: MatrixCluster) -> Look:
         """Raises StoreError."""
-        choice = self._backends.choose(cluster)
+        choice, made = self._backends.choose(cluster), cluster.status.allocation
         if choice is None:
-            status = cluster_summary.unable(cluster.status, stored.generation, self._backends.remedy, self._clock())
-            await self._writer.write(stored, cluster.status, status)
-            return Look(STEADY)
+            return await self._unable(stored, self._backends.remedy)
+        if made is not None and made.kind is not choice.kind:  # here it would be absent, and not be gone
+            why = f"it runs as {made.kind}, and this engine would look for {choice.kind}; what made it has to go on with it"
+            return await self._unable(stored, why)
         return await self._reconcile_with(choice, stored, cluster)
+
+    async def _unable(self, stored: StoredObject, why: str) -> Look:
+        await self._writer.write_unable(stored, why)
+        return Look(STEADY, unjudged=why)
 
     async def _reconcile_with(self, choice: BackendChoice, stored: StoredObject, cluster: MatrixCluster) -> Look:
         view = await self._observe(cluster, choice.backend)
@@ -140,7 +148,7 @@ class ClusterReconciler:
             if stored.deleting:
                 continue
             try:
-                resource = stored.resource
+                resource = read(stored)
             except ManifestError:
                 unreadable.add(stored.key.name)
                 continue

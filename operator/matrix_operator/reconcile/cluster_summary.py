@@ -245,11 +245,3 @@ def _deleting_parts(view: ClusterView, outcome: ClusterOutcome, now: datetime) -
         reason = ClusterReason.DELETION_STUCK
         message += "; it takes longer than it should: look at `matrix why` and `matrix logs controller`. Nothing is given up by itself"
     return (Verdict(ClusterCondition.HEAD_READY, status, reason, message),)
-
-
-def unable(status: MatrixClusterStatus, generation: int, message: str, now: datetime) -> MatrixClusterStatus:
-    """The status of a cluster whose spec does not parse, or names a backend that this engine has not: nothing else happens to it."""
-    ready = Verdict(ClusterCondition.READY, FALSE, ClusterReason.INVALID_SPEC, message)
-    conditions = merge(status.conditions, (ready,), generation, now)
-    update = {"observed_generation": generation, "summary": message.splitlines()[0], "conditions": conditions}
-    return status.model_copy(update=update)

@@ -12,27 +12,31 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from matrix_crds.base import ObjectMeta
-from matrix_crds.cluster import MatrixCluster, MatrixClusterStatus
-from matrix_crds.deployment import ModelDeployment, ModelDeploymentStatus
+from matrix_crds.cluster import MatrixCluster
+from matrix_crds.deployment import ModelDeployment
 from matrix_crds.errors import ManifestError
 from matrix_crds.keys import ObjectKey
 from matrix_operator.backends.choice import Backends
 from matrix_operator.errors import ForeignFault
 from matrix_operator.http import Http
 from matrix_operator.metrics import ControllerMetrics
-from matrix_operator.reconcile import cluster_summary, deployment_summary
 from matrix_operator.reconcile.cache import ObjectCache
 from matrix_operator.reconcile.cluster_reconciler import ClusterReconciler
 from matrix_operator.reconcile.deployment_reconciler import DeploymentReconciler
 from matrix_operator.reconcile.pace import SETTLING, STEADY
+from matrix_operator.reconcile.reading import read
 from matrix_operator.reconcile.status_writer import StatusWriter
 from matrix_operator.reconcile.steps import StepHook, no_hook
-from matrix_operator.reconcile.view import ClusterView
+from matrix_operator.reconcile.views import Views
 from matrix_store.errors import StoreError
 from matrix_store.port import Store, StoredObject
 
 log = logging.getLogger(__name__)
+
+HELD = (
+    "it is being deleted, and what that takes can't be read: nothing is ended and nothing let go until what is named here is put right, "
+    "or the release runs that wrote it"
+)
 
 
 class Controller:
@@ -52,10 +56,7 @@ class Controller:
     ) -> None:
         self._cache = cache
         self._metrics = metrics
-        self._wake = wake
-        self._clock = clock
-        self.views: dict[ObjectKey, ClusterView] = {}
-        """The last look at each cluster."""
+        self.views = Views(cache, wake)
         self._writer = StatusWriter(store, cache, clock)
         self._clusters = ClusterReconciler(store, cache, backends, http, metrics, self._writer, clock, hook, may_act)
         self._deployments = DeploymentReconciler(cache, self.views, self._writer, clock)
@@ -65,7 +66,7 @@ class Controller:
         Raises ForeignFault, StoreError: try again."""
         stored = self._cache.get(key)
         if stored is None:
-            self.views.pop(key, None)
+            self.views.forget(key)
             return None
         try:
             return await self._reconcile(stored)
@@ -74,12 +75,12 @@ class Controller:
         except Exception as error:
             log.exception("bug while reconciling %s", key)
             self._metrics.errors.labels(key.kind, "bug").inc()
-            await self._writer.write_bug(stored, _status(stored), error)
+            await self._writer.write_bug(stored, error)
             return SETTLING
 
     async def _reconcile(self, stored: StoredObject) -> float:
         try:
-            resource = stored.resource
+            resource = read(stored)
         except ManifestError as error:
             return await self._unreadable(stored, str(error))
         if isinstance(resource, MatrixCluster):
@@ -89,36 +90,21 @@ class Controller:
 
     async def _reconcile_cluster(self, stored: StoredObject, cluster: MatrixCluster) -> float:
         look = await self._clusters.reconcile(stored, cluster)
-        if look.view is None:
-            self.views.pop(cluster.key, None)
+        if look.view is not None:
+            self.views.publish(look.view)
+        elif look.unjudged:
+            self.views.give_up(cluster.key, look.unjudged)
         else:
-            self._publish(look.view)
+            self.views.forget(cluster.key)
         if look.fault:
             raise ForeignFault(look.fault)
         return look.after
 
-    def _publish(self, view: ClusterView) -> None:
-        """Keep the view for the deployments, and wake those that may see something new in it."""
-        before = self.views.get(view.cluster.key)
-        self.views[view.cluster.key] = view
-        for deployment in view.deployments:
-            if before is None or before.concerning(deployment) != view.concerning(deployment):
-                self._wake(deployment.key)
-
-    async def _unreadable(self, stored: StoredObject, message: str) -> float:
-        """A spec that does not parse becomes Ready=False/InvalidSpec, and nothing else happens; but it can be deleted."""
-        if stored.key.kind == "MatrixCluster" and stored.deleting:
-            metadata = ObjectMeta.model_validate(stored.raw["metadata"])
-            return await self._reconcile_cluster(stored, MatrixCluster(metadata=metadata, status=_status(stored)))
+    async def _unreadable(self, stored: StoredObject, why: str) -> float:
+        """An object that does not parse becomes Ready=False/InvalidSpec, and nothing else happens, whatever is asked for."""
+        if stored.key.kind == "MatrixCluster":
+            why = f"{HELD}\n{why}" if stored.deleting else why
+            self.views.give_up(stored.key, why)
         self._metrics.errors.labels(stored.key.kind, "user").inc()
-        before = _status(stored)
-        if isinstance(before, MatrixClusterStatus):
-            await self._writer.write(stored, before, cluster_summary.unable(before, stored.generation, message, self._clock()))
-        else:
-            await self._writer.write(stored, before, deployment_summary.unable(before, stored.generation, message, self._clock()))
+        await self._writer.write_unable(stored, why)
         return STEADY
-
-
-def _status(stored: StoredObject) -> MatrixClusterStatus | ModelDeploymentStatus:
-    raw = stored.raw.get("status") or {}
-    return MatrixClusterStatus.model_validate(raw) if stored.key.kind == "MatrixCluster" else ModelDeploymentStatus.model_validate(raw)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 
 from matrix_crds.deployment import ModelDeployment, ModelDeploymentStatus
@@ -11,7 +11,7 @@ from matrix_operator.reconcile import deployment_summary
 from matrix_operator.reconcile.cache import ObjectCache
 from matrix_operator.reconcile.pace import SETTLING, STEADY
 from matrix_operator.reconcile.status_writer import StatusWriter
-from matrix_operator.reconcile.view import ClusterView
+from matrix_operator.reconcile.views import Views
 from matrix_store.port import StoredObject
 
 SOONEST_RETRY = 0.1
@@ -21,9 +21,7 @@ RETRY_MARGIN = 0.05  # so that the retry is due when it is looked at
 class DeploymentReconciler:
     """Reconciles deployments, from the last look at each cluster."""
 
-    def __init__(
-        self, cache: ObjectCache, views: Mapping[ObjectKey, ClusterView], writer: StatusWriter, clock: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, cache: ObjectCache, views: Views, writer: StatusWriter, clock: Callable[[], datetime]) -> None:
         self._cache = cache
         self._views = views
         self._writer = writer
@@ -32,7 +30,7 @@ class DeploymentReconciler:
     async def reconcile(self, stored: StoredObject, deployment: ModelDeployment) -> float:
         """Seconds until the next look. Raises StoreError."""
         cluster = ObjectKey("MatrixCluster", deployment.metadata.namespace, deployment.spec.cluster_ref.name)
-        view = self._views.get(cluster)
+        view = self._views.of(cluster)
         if deployment.deleting or (view is None and self._cache.get(cluster) is not None):
             return SETTLING  # woken as soon as the cluster was looked at
         if view is not None:

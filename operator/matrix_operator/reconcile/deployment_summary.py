@@ -13,7 +13,7 @@ from matrix_operator.ray_rest import ServeApplication, ServeDeployment
 from matrix_operator.reconcile.conditions import FALSE, TRUE, UNKNOWN, Verdict, merge, sum_up
 from matrix_operator.reconcile.endpoints import model_endpoints
 from matrix_operator.reconcile.rollout import up_to_date
-from matrix_operator.reconcile.selection import Refusal, select
+from matrix_operator.reconcile.selection import Refusal
 from matrix_operator.reconcile.serving_view import answering, is_accepted, rejection, unheard, unseen, updated
 from matrix_operator.reconcile.start_failures import SERVE_GAVE_UP, start_failures
 from matrix_operator.reconcile.view import ClusterView
@@ -35,7 +35,7 @@ PHASE_REASON = {
 
 def summarise(deployment: ModelDeployment, view: ClusterView | None, now: datetime) -> ModelDeploymentStatus:
     """The whole status. `view` None: there is no cluster of that name."""
-    refusal = select(view.deployments).refused.get(deployment.key) if view else None
+    refusal = view.selection.refused.get(deployment.key) if view else None
     allocation = next_allocation(deployment, view, now) if view and not refusal else deployment.status.allocation
     parts = (
         _cluster_ready(deployment, view),
@@ -234,14 +234,3 @@ def _ready_message(deployment: ModelDeployment, view: ClusterView | None) -> str
     wanted = deployment.spec.replicas
     ready = len(answering(deployment, view)) if view else 0
     return f"{min(ready, wanted)} of {wanted} replicas ready" if wanted else "scaled to zero"
-
-
-def unable(status: ModelDeploymentStatus, generation: int, message: str, now: datetime) -> ModelDeploymentStatus:
-    """The status of a deployment that does not parse: what runs of it goes on, nothing else happens."""
-    ready = Verdict(DeploymentCondition.READY, FALSE, DeploymentReason.INVALID_SPEC, message)
-    update = {
-        "observed_generation": generation,
-        "summary": message.splitlines()[0],
-        "conditions": merge(status.conditions, (ready,), generation, now),
-    }
-    return status.model_copy(update=update)

@@ -8,12 +8,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from matrix_crds.base import Condition, Status
+from pydantic.alias_generators import to_camel
+
+from matrix_crds.base import Condition, ConditionStatus, Status
+from matrix_crds.cluster import ClusterCondition
+from matrix_crds.reasons import ClusterReason
 from matrix_operator.reconcile.cache import ObjectCache
-from matrix_operator.reconcile.conditions import TRUE, UNKNOWN, transitions
-from matrix_store.port import Event, EventType, Store, StoredObject
+from matrix_operator.reconcile.conditions import FALSE, TRUE, UNKNOWN, Verdict, merge, transitions
+from matrix_operator.reconcile.reading import readable_status, section
+from matrix_store.port import Event, EventType, Raw, Store, StoredObject
 
 log = logging.getLogger(__name__)
 
@@ -53,27 +58,45 @@ class StatusWriter:
         read."""
         if before == after:
             return before
-        self._cache.wrote(await self._store.write_status(stored.key, after.to_wire(), resource_version=stored.resource_version))
+        await self._write(stored, before, after, after.to_wire())
+        return after
+
+    async def write_unable(self, stored: StoredObject, why: str) -> None:
+        """Say that the object does not parse, or asks for what this engine has not: nothing else happens to it. Raises Conflict."""
+        before = readable_status(stored)
+        ready = self._ready(stored, before, FALSE, ClusterReason.INVALID_SPEC, why)
+        await self._lay_over(stored, before, observed_generation=stored.generation, summary=_first_line(why), conditions=ready)
+
+    async def write_bug(self, stored: StoredObject, error: Exception) -> None:
+        """Say that the controller itself is at fault. Never raises: the loop must live on."""
+        why = f"a bug in the controller: {type(error).__name__}: {error}; the trace is in `matrix logs controller`"
+        try:
+            before = readable_status(stored)
+            ready = self._ready(stored, before, UNKNOWN, ClusterReason.INTERNAL_ERROR, why)
+            others = tuple(item for item in before.conditions if item.type != READY)
+            await self._lay_over(stored, before, summary=_first_line(why), conditions=(*ready, *others))
+        except Exception:
+            log.exception("could not write the status of %s", stored.key)
+
+    def _ready(
+        self, stored: StoredObject, before: Status, status: ConditionStatus, reason: ClusterReason, why: str
+    ) -> tuple[Condition, ...]:
+        """Ready alone, in words that all kinds share."""
+        return merge(before.conditions, (Verdict(ClusterCondition.READY, status, reason, why),), stored.generation, self._clock())
+
+    async def _lay_over(self, stored: StoredObject, before: Status, **fields: Any) -> None:
+        """Change these alone. What else there is stays as it is stored, whether or not this version can read it."""
+        after = before.model_copy(update=fields)
+        if before != after:
+            wire = after.to_wire()
+            changed = {name: wire[name] for name in map(to_camel, fields)}
+            await self._write(stored, before, after, section(stored.raw, "status") | changed)
+
+    async def _write(self, stored: StoredObject, before: Status, after: Status, wire: Raw) -> None:
+        self._cache.wrote(await self._store.write_status(stored.key, wire, resource_version=stored.resource_version))
         for condition in transitions(before.conditions, after.conditions):
             if is_told(condition, before, after):
                 await self._record(stored, condition)
-        return after
-
-    async def write_bug(self, stored: StoredObject, status: AnyStatus, error: Exception) -> None:
-        """Say that the controller itself is at fault. Never raises: the loop must live on."""
-        condition = Condition(
-            type="Ready",
-            status=UNKNOWN,
-            reason="InternalError",
-            message=f"a bug in the controller: {type(error).__name__}: {error}; the trace is in `matrix logs controller`",
-            last_transition_time=self._clock().replace(microsecond=0),
-            observed_generation=stored.generation,
-        )
-        others = tuple(item for item in status.conditions if item.type != "Ready")
-        try:
-            await self.write(stored, status, status.model_copy(update={"conditions": (condition, *others), "summary": condition.message}))
-        except Exception:
-            log.exception("could not write the status of %s", stored.key)
 
     async def _record(self, stored: StoredObject, condition: Condition) -> None:
         type_ = EventType.NORMAL if condition.status is TRUE or condition.reason in QUIET else EventType.WARNING
@@ -81,3 +104,7 @@ class StatusWriter:
         log.info("%s: %s (%s)", stored.key, text.splitlines()[0], condition.reason)
         now = self._clock()
         await self._store.record(Event(stored.key, stored.uid, type_, condition.reason, text[:EVENT_LENGTH], now, now))
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]

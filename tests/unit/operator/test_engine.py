@@ -3,106 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from matrix_crds.cluster import AllocationKind
-from matrix_crds.constants import API_VERSION, FINALIZER
+from matrix_crds.cluster import MatrixCluster
+from matrix_crds.constants import FINALIZER
 from matrix_crds.keys import ObjectKey
 from matrix_crds.reasons import ClusterReason
-from matrix_operator.backends.choice import BackendChoice, Backends
-from matrix_operator.backends.fake import FakeBackend, loopback_address
-from matrix_operator.backends.port import BackendRefusal, RemovalState
+from matrix_operator.backends.choice import Backends
+from matrix_operator.backends.port import BackendRefusal, NodePhase, Observation, RemovalState
 from matrix_operator.engines import loop
 from matrix_operator.engines.loop import Engine
+from matrix_operator.looks import Look
 from matrix_operator.metrics import ControllerMetrics
 from matrix_operator.reconcile import deployment_summary
-from matrix_store.errors import NotFound
+from matrix_store.port import Change
 from matrix_store.sqlite import SqliteStore
 from tests.fakes.ray_server import FakeRay, serve
-
-LAB = ObjectKey("MatrixCluster", "default", "lab")
-M = ObjectKey("ModelDeployment", "default", "m")
-
-
-def cluster(**spec: Any) -> dict[str, Any]:
-    return {"apiVersion": API_VERSION, "kind": "MatrixCluster", "metadata": {"name": "lab"}, "spec": spec}
-
-
-def model(name: str = "m", **spec: Any) -> dict[str, Any]:
-    body = {"clusterRef": {"name": "lab"}, "engine": {"dummy": {}}, "resources": {"cpu": 1, "memory": "256Mi"}} | spec
-    return {"apiVersion": API_VERSION, "kind": "ModelDeployment", "metadata": {"name": name}, "spec": body}
-
-
-class World:
-    """A running engine and all that it touches."""
-
-    def __init__(self, store: SqliteStore, backend: FakeBackend, ray: FakeRay, metrics: ControllerMetrics, may_act: bool) -> None:
-        self.store, self.backend, self.ray, self.metrics = store, backend, ray, metrics
-        self.may_act = may_act
-        self.engine: Engine
-
-    async def ready(self, key: ObjectKey, status: str, reason: str, seconds: float = 10.0) -> str:
-        """Wait until Ready is so; its message."""
-        deadline = time.monotonic() + seconds
-        while True:
-            condition = await self.condition(key)
-            if (condition.get("status"), condition.get("reason")) == (status, reason):
-                return str(condition.get("message", ""))
-            assert time.monotonic() < deadline, f"{key} is {condition}, not {status}/{reason}"
-            await asyncio.sleep(0.02)
-
-    async def condition(self, key: ObjectKey, type_: str = "Ready") -> dict[str, Any]:
-        conditions = ((await self.store.get(key)).raw.get("status") or {}).get("conditions") or []
-        return next((dict(item) for item in conditions if item["type"] == type_), {})
-
-    async def gone(self, key: ObjectKey) -> None:
-        deadline = time.monotonic() + 10
-        with pytest.raises(NotFound):
-            while time.monotonic() < deadline:
-                await self.store.get(key)
-                await asyncio.sleep(0.02)
-
-
-@asynccontextmanager
-async def running(path: Path, ray: FakeRay, may_act: bool = True, *manifests: dict[str, Any]) -> AsyncIterator[World]:
-    store = await SqliteStore.open(path / "matrix.db")
-    backend = FakeBackend(address_of=loopback_address(ray.url, ray.url))
-    choices = {"local": BackendChoice("Local", AllocationKind.LOCAL_PROCESSES, backend)}
-    metrics = ControllerMetrics()
-    if manifests:
-        await store.apply_all(manifests)
-    stop = asyncio.Event()
-    world = World(store, backend, ray, metrics, may_act)
-    world.engine = Engine(store, Backends("standalone", "local", choices), metrics, may_act=lambda: world.may_act)
-    task = asyncio.create_task(world.engine.run(stop))
-    try:
-        yield world
-    finally:
-        stop.set()
-        await task
-        await store.close()
+from tests.unit.operator.engine_world import LAB, M, World, alter, cluster, live, model
+from tests.waiting import until
 
 
 @pytest.fixture
 def ray() -> Iterator[FakeRay]:
     with serve(FakeRay()) as server:
         yield server
-
-
-def live(path: Path, ray: FakeRay, scenario: Callable[[World], Awaitable[None]], *manifests: dict[str, Any], may_act: bool = True) -> None:
-    async def run() -> None:
-        async with running(path, ray, may_act, *manifests) as world:
-            await scenario(world)
-
-    asyncio.run(run())
 
 
 def test_a_cluster_and_its_model_become_ready_and_go(tmp_path: Path, ray: FakeRay) -> None:
@@ -265,18 +193,126 @@ def test_a_spec_that_no_longer_parses_keeps_what_runs_of_it(tmp_path: Path, ray:
     async def scenario(world: World) -> None:
         await world.ready(M, "True", "Ready")
         entry = world.ray.applications["mx-md-m"]
-        with sqlite3.connect(tmp_path / "matrix.db") as rows:
-            rows.execute("UPDATE revision SET value = value + 1")
-            rows.execute(
-                "UPDATE objects SET raw = json_set(raw, '$.spec.speed', 9, '$.metadata.resourceVersion', "
-                "(SELECT CAST(value AS TEXT) FROM revision)), revision = (SELECT value FROM revision) WHERE name = 'm'"
-            )
+        alter(tmp_path, M, "$.spec.speed", 9)
         assert "speed" in await world.ready(M, "False", "InvalidSpec")
         await world.store.apply(model("other"))
         await world.ready(ObjectKey("ModelDeployment", "default", "other"), "True", "Ready")
         assert world.ray.applications["mx-md-m"] == entry
 
     live(tmp_path, ray, scenario, cluster(), model())
+
+
+async def let_go_during_a_look(world: World) -> None:
+    """Somebody takes the finalizer off and deletes the cluster while it is looked at."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    observe = world.backend.observe
+
+    async def slow(cluster: MatrixCluster) -> Look[Observation]:
+        begun.set()
+        look = await observe(cluster)
+        await go_on.wait()
+        return look
+
+    world.backend.observe = slow  # type: ignore[method-assign]
+    world.engine.look_again()
+    await begun.wait()
+    held = await world.store.get(LAB)
+    await world.store.set_finalizers(LAB, [], resource_version=held.resource_version)
+    await world.store.delete(LAB)
+    await until(lambda: world.engine._cache.get(LAB) is None)
+    go_on.set()
+
+
+def test_a_cluster_that_was_let_go_by_hand_during_a_look_is_told_to_its_models_at_once(tmp_path: Path, ray: FakeRay) -> None:
+    async def scenario(world: World) -> None:
+        await world.ready(M, "True", "Ready")
+        await let_go_during_a_look(world)
+        await world.ready(M, "False", "ClusterNotFound")
+        assert world.engine.controller.views.seen == {}
+
+    live(tmp_path, ray, scenario, cluster(), model())
+
+
+def test_a_cluster_that_went_during_a_look_does_not_slow_the_others_down_for_ever(tmp_path: Path, ray: FakeRay) -> None:
+    async def scenario(world: World) -> None:
+        world.backend.phase = NodePhase.STARTING
+        await world.store.apply(cluster())
+        await world.ready(LAB, "False", "Starting")
+        await until(lambda: world.engine._eager == {LAB})
+        await let_go_during_a_look(world)
+        await until(lambda: world.engine.controller.views.seen == {} and all(queue.idle for queue in world.engine._queues.values()))
+        assert world.engine._eager == set()
+
+    live(tmp_path, ray, scenario)
+
+
+def test_a_watch_that_is_late_does_not_make_a_new_cluster_anew_once_more(tmp_path: Path, ray: FakeRay) -> None:
+    async def late(store: SqliteStore) -> AsyncIterator[Change]:
+        heard: asyncio.Queue[Change] = asyncio.Queue()
+
+        async def hear() -> None:
+            async for change in store.watch("MatrixCluster", "ModelDeployment"):
+                asyncio.get_running_loop().call_later(0.6, heard.put_nowait, change)
+
+        hearing = asyncio.create_task(hear())
+        try:
+            while True:
+                yield await heard.get()
+        finally:
+            hearing.cancel()
+
+    async def scenario(world: World) -> None:
+        await world.ready(LAB, "True", "Ready")
+        await world.store.apply(cluster(upgradePolicy={"type": "Recreate"}, head={"resources": {"cpu": 1, "memory": "3Gi"}}))
+        await world.until(LAB, lambda status: status["allocation"]["attempt"] == 2, "made anew")
+        await world.ready(LAB, "True", "Ready")
+        await asyncio.sleep(1.5)  # the time in which all that was late has come
+        assert world.backend.calls.count("remove lab") == 1
+        assert (await world.status(LAB))["allocation"]["attempt"] == 2
+
+    live(tmp_path, ray, scenario, cluster(upgradePolicy={"type": "Recreate"}), watch=late)
+
+
+def test_conflicts_with_what_the_watch_does_not_tell_are_not_met_again_and_again(tmp_path: Path, ray: FakeRay) -> None:
+    silent = asyncio.Event()
+
+    async def until_silent(store: SqliteStore) -> AsyncIterator[Change]:
+        async for change in store.watch("MatrixCluster", "ModelDeployment"):
+            if silent.is_set():
+                await asyncio.Event().wait()
+            yield change
+
+    async def scenario(world: World) -> None:
+        await world.ready(LAB, "True", "Ready")
+        await asyncio.sleep(0.5)  # the last write is heard of
+        silent.set()
+        await world.store.apply(cluster() | {"metadata": {"name": "lab", "labels": {"a": "b"}}})
+        world.backend.blind = "away"
+        world.engine.look_again()
+        await asyncio.sleep(2.0)
+        conflicts = world.metrics.registry.get_sample_value("matrix_reconcile_total", {"kind": "MatrixCluster", "result": "conflict"})
+        assert conflicts is not None and 3 <= conflicts <= 12, "each 20 ms it would be a hundred"
+
+    live(tmp_path, ray, scenario, cluster(), watch=until_silent)
+
+
+def test_a_bug_of_the_controller_itself_ends_no_worker(tmp_path: Path, ray: FakeRay) -> None:
+    async def scenario(world: World) -> None:
+        reconcile, raised = world.engine.controller.reconcile, asyncio.Event()
+
+        async def surprised(key: ObjectKey) -> float | None:
+            if key == M and not raised.is_set():
+                raised.set()
+                raise RuntimeError("surprise")
+            return await reconcile(key)
+
+        world.engine.controller.reconcile = surprised  # type: ignore[method-assign]
+        await world.store.apply(model())
+        await world.ready(M, "True", "Ready")
+        assert raised.is_set()
+        assert world.metrics.registry.get_sample_value("matrix_reconcile_errors_total", {"kind": "ModelDeployment", "fate": "bug"}) == 1
+
+    live(tmp_path, ray, scenario, cluster())
 
 
 def test_the_engine_ends_by_itself_when_nothing_is_left(tmp_path: Path, ray: FakeRay, monkeypatch: pytest.MonkeyPatch) -> None:
