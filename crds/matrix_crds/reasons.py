@@ -69,7 +69,7 @@ class DeploymentReason(Documented):
     RECOVERING = "Recovering", "A replica died and Serve is starting another"
     INVALID_SPEC = "InvalidSpec", "The spec can't be carried out; nothing happens until it is changed"
     NOT_SUPPORTED = "NotSupported", "Valid, but this version has not built it"
-    NAME_TAKEN = "NameTaken", "An older deployment of the cluster serves under that name"
+    NAME_TAKEN = "NameTaken", "Another deployment of the cluster serves under that name; what runs of this one stays"
     CLUSTER_NOT_FOUND = "ClusterNotFound", "There is no MatrixCluster of that name; it revives when there is"
     CLUSTER_NOT_READY = "ClusterNotReady", "It waits for the cluster"
     STATE_UNKNOWN = "StateUnknown", "The cluster could not be looked at"

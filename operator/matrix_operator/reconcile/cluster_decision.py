@@ -8,7 +8,6 @@ from matrix_crds.cluster import Allocation, AllocationKind, DeletionPolicy, Matr
 from matrix_crds.constants import FINALIZER
 from matrix_operator.looks import Unknown
 from matrix_operator.reconcile.renewal import pending_renewal
-from matrix_operator.reconcile.selection import select
 from matrix_operator.reconcile.steps import AddFinalizer, Ensure, LetGo, PutServe, RecordAllocation, Remove, Step
 from matrix_operator.reconcile.view import ClusterView
 from matrix_operator.serve_config import (
@@ -90,14 +89,17 @@ def changed_serve_entries(view: ClusterView) -> tuple[Entry, ...]:
 
 
 def desired_entries(view: ClusterView, deployed: dict[str, Entry | None]) -> list[Entry]:
-    """mx-system, the models, foreign applications; for what does not parse or was refused, the last accepted entry."""
+    """mx-system, the models, foreign applications; for what does not parse or was refused, by us or by Serve, the last accepted entry."""
     assert view.layout is not None
-    serving = select(view.deployments).serving
+    serving, unserved = view.selection.serving, (key.name for key in view.selection.refused)
     fresh = {application_name(deployment): model_entry(deployment, view.layout) for deployment in serving}
     refused = {name for name, entry in fresh.items() if entry_hash(entry) in view.rejections}
-    held = {name for name in (*refused, *(APPLICATION_PREFIX + name for name in view.unreadable)) if deployed.get(name) is not None}
-    held_models = [model for model in gateway_models(deployed.get(SYSTEM_APPLICATION)) if model["application"] in held]
+    last = (*refused, *(APPLICATION_PREFIX + name for name in (*view.unreadable, *unserved)))
+    held = {name for name in last if deployed.get(name) is not None}
     told = [deployment for deployment in serving if application_name(deployment) not in held]
+    names = {deployment.served_name for deployment in told}
+    former = gateway_models(deployed.get(SYSTEM_APPLICATION))
+    held_models = [model for model in former if model["application"] in held and model["name"] not in names]
     wanted = [application_name(deployment) for deployment in told if deployment.spec.replicas]
     return [
         system_entry(view.layout, told, held_models),

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from matrix_crds.deployment import ModelDeployment
 from matrix_crds.keys import ObjectKey
 from matrix_crds.reasons import DeploymentReason
+from matrix_operator.serve_config import application_name
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a deployment gets no application: waits for the user."""
+    """Why what a deployment asks for is not served: waits for the user. What runs of it stays."""
 
     reason: DeploymentReason
     message: str
@@ -27,12 +28,13 @@ class Selection:
     refused: dict[ObjectKey, Refusal]
 
 
-def select(deployments: Iterable[ModelDeployment]) -> Selection:
-    """Of two deployments with one served name the older serves (then the first by name)."""
+def select(deployments: Iterable[ModelDeployment], holders: Mapping[str, str]) -> Selection:
+    """Of two deployments with one served name that serves which has it already, then the older, then the first by name. `holders`: the
+    applications that the served names lead to now; none while Serve can't be asked."""
     owners: dict[str, ModelDeployment] = {}
     refused: dict[ObjectKey, Refusal] = {}
     serving: list[ModelDeployment] = []
-    for deployment in sorted(deployments, key=_age):
+    for deployment in sorted(deployments, key=lambda each: _claim(each, holders)):
         refusal = unsupported(deployment) or _name_taken(deployment, owners)
         if refusal:
             refused[deployment.key] = refusal
@@ -66,5 +68,8 @@ def _name_taken(deployment: ModelDeployment, owners: dict[str, ModelDeployment])
     return Refusal(DeploymentReason.NAME_TAKEN, message)
 
 
-def _age(deployment: ModelDeployment) -> tuple[datetime, str]:
-    return deployment.metadata.creation_timestamp or _NEVER, deployment.metadata.name
+def _claim(deployment: ModelDeployment, holders: Mapping[str, str]) -> tuple[bool, bool, datetime, str]:
+    """The better one is less. Who was refused the name stays behind who has it, also when Serve has lost what it knew."""
+    holds = holders.get(deployment.served_name) == application_name(deployment)
+    waits = any(condition.reason == DeploymentReason.NAME_TAKEN for condition in deployment.status.conditions)
+    return not holds, waits, deployment.metadata.creation_timestamp or _NEVER, deployment.metadata.name

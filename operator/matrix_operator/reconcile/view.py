@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 
 from matrix_crds.cluster import MatrixCluster, WorkerGroup
@@ -11,7 +12,8 @@ from matrix_crds.deployment import ModelDeployment
 from matrix_operator.backends.port import NodePhase, Observation, RayAddress, RuntimeLayout
 from matrix_operator.looks import Absent, Look, Present, Unknown
 from matrix_operator.ray_rest import RayNode, RayVersion, ServeApplication, ServeDetails
-from matrix_operator.serve_config import application_name
+from matrix_operator.reconcile.selection import Selection, select
+from matrix_operator.serve_config import SYSTEM_APPLICATION, application_name, gateway_models
 from matrix_proto.state import ReplicaView, State
 
 
@@ -57,12 +59,11 @@ class ClusterView:
 
     def concerning(self, deployment: ModelDeployment) -> tuple[object, ...]:
         """What a deployment's status depends on: it wants a look when this changes."""
-        names = frozenset((item.metadata.uid, item.served_name) for item in self.deployments)
         readable = self.serve is None, self.state is None
         ready = self.cluster.status.condition("Ready")
         application, replicas = self.application(deployment), self.replicas(deployment)
-        where = self.address, self.layout
-        return self.cluster.deleting, ready, readable, where, self.nodes, self.rejections, names, application, replicas
+        where, refusal = (self.address, self.layout), self.selection.refused.get(deployment.key)
+        return self.cluster.deleting, ready, readable, where, self.nodes, self.rejections, refusal, application, replicas
 
     @property
     def observation(self) -> Observation | None:
@@ -87,6 +88,13 @@ class ClusterView:
     @property
     def state(self) -> State | None:
         return self.ray.state.state if self.ray and isinstance(self.ray.state, Present) else None
+
+    @cached_property
+    def selection(self) -> Selection:
+        """Which of the deployments are served, and why the others are not."""
+        system = self.serve.applications.get(SYSTEM_APPLICATION) if self.serve else None
+        told = gateway_models(system.deployed_app_config if system else None)
+        return select(self.deployments, {str(model["name"]): str(model["application"]) for model in told})
 
     @property
     def nodes(self) -> tuple[RayNode, ...] | None:

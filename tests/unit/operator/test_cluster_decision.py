@@ -16,7 +16,7 @@ from matrix_operator.reconcile.cluster_decision import decide
 from matrix_operator.reconcile.steps import AddFinalizer, Ensure, LetGo, PutServe, RecordAllocation, ReleaseFinalizer, Remove
 from matrix_operator.reconcile.view import ClusterView
 from matrix_operator.serve_config import entry_hash, model_entry
-from tests.unit.operator.builders import LAYOUT, NOW, accepted, cluster, deployment, ray, running, view
+from tests.unit.operator.builders import BEFORE, LAYOUT, NOW, accepted, cluster, deployment, ray, running, view
 
 LOCAL = AllocationKind.LOCAL_PROCESSES
 M = deployment()
@@ -86,6 +86,27 @@ def test_foreign_applications_are_carried_over_unchanged() -> None:
 def test_of_two_deployments_with_one_served_name_the_older_gets_the_application() -> None:
     younger = deployment("a", {"model": {"source": "file:///x", "servedName": "m"}}, created=NOW)
     assert names(view(ray=ray(accepted()), deployments=(younger, M))) == ["mx-md-m", "mx-system"]
+
+
+def test_a_name_stays_with_who_has_it_and_what_runs_of_who_wants_it_stays_as_well() -> None:
+    """One slip of the pen takes nobody down."""
+    renamed = deployment("older", {"model": {"source": "file:///x", "servedName": "m"}}, created=BEFORE - timedelta(days=1))
+    before = accepted(deployment("older", {"model": {"source": "file:///x"}}), M)
+    assert decide(view(ray=ray(before), deployments=(renamed, M)), LOCAL, NOW)[1:] == ()
+    assert set(view(ray=ray(before), deployments=(renamed, M)).selection.refused) == {renamed.key}
+
+
+def test_who_was_refused_a_name_stays_behind_when_serve_has_lost_what_it_knew() -> None:
+    refusal = {"type": "Ready", "status": "False", "reason": "NameTaken", "lastTransitionTime": BEFORE.isoformat()}
+    spec = {"model": {"source": "file:///x", "servedName": "m"}}
+    waits = deployment("older", spec, created=BEFORE - timedelta(days=1), conditions=[refusal])
+    assert names(view(ray=ray(accepted()), deployments=(waits, M))) == ["mx-md-m", "mx-system"]
+    assert names(view(ray=ray(accepted()), deployments=(waits,))) == ["mx-md-older", "mx-system"]
+
+
+def test_what_runs_stays_when_it_is_changed_to_something_that_is_not_built() -> None:
+    changed = deployment(spec={"autoscale": {"min": 1, "max": 3}})
+    assert decide(view(ray=ray(accepted(M)), deployments=(changed,)), LOCAL, NOW)[1:] == ()
 
 
 def test_a_refused_entry_is_replaced_by_the_one_accepted_before() -> None:
