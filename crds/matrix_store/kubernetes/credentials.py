@@ -126,11 +126,13 @@ class Plugin(httpx2.Auth):
         except FileNotFoundError as error:
             hint = f"; {self._exec.installHint.strip()}" if self._exec.installHint else ""
             raise CredentialsFailed(f"the credential plugin {name} of the kubeconfig is not installed{hint}") from error
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise CredentialsFailed(f"the credential plugin {name} can't be run: {error}") from error
+        except subprocess.TimeoutExpired as error:
+            took = f"took longer than {PLUGIN_SECONDS:g} s: {_last_words(error.stderr)}; log in with its own program first"
+            raise CredentialsFailed(f"the credential plugin {name} {took}") from None  # whose text is all of its arguments
+        except OSError as error:
+            raise CredentialsFailed(f"the credential plugin {name} can't be run: {error.strerror}") from error
         if done.returncode:
-            said = " ".join(done.stderr.decode(errors="replace").split())[-300:]
-            raise CredentialsFailed(f"the credential plugin {name} failed with exit code {done.returncode}: {said or 'it said nothing'}")
+            raise CredentialsFailed(f"the credential plugin {name} failed with exit code {done.returncode}: {_last_words(done.stderr)}")
         try:
             return dict(json.loads(done.stdout)["status"])
         except (ValueError, KeyError, TypeError) as error:
@@ -176,6 +178,10 @@ def credentials(config: SingleConfig, tls: ssl.SSLContext) -> TokenFile | Plugin
     if user.exec.apiVersion not in API_VERSIONS:
         raise ValueError(f"its plugin {user.exec.command} speaks {user.exec.apiVersion}; known are {' and '.join(API_VERSIONS)}")
     return Plugin(config, tls)
+
+
+def _last_words(stderr: bytes | None) -> str:
+    return " ".join((stderr or b"").decode(errors="replace").split())[-300:] or "it said nothing"
 
 
 def _load(tls: ssl.SSLContext, pem: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import stat
+import traceback
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -130,10 +131,23 @@ def test_a_plugin_that_fails_is_told_in_its_own_words(tmp_path: Path, script: st
         run(Server().ask(plugin(tmp_path, script)))
 
 
-def test_a_plugin_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(credentials, "PLUGIN_SECONDS", 0.2)
-    with pytest.raises(CredentialsFailed, match="timed out"):
-        run(Server().ask(plugin(tmp_path, "exec sleep 60")))
+def test_a_plugin_that_hangs_is_given_up_and_what_it_was_told_is_nowhere_in_the_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(credentials, "PLUGIN_SECONDS", 0.5)
+    auth = plugin(tmp_path, "echo open the page and enter ABCD >&2; exec sleep 60", args=["--client-secret=hush"])
+    words = r"plugin took longer than 0\.5 s: open the page and enter ABCD; log in with its own program first"
+    with pytest.raises(CredentialsFailed, match=words) as caught:
+        run(Server().ask(auth))
+    assert "hush" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_plugin_that_can_t_be_run_says_why_and_not_how(tmp_path: Path) -> None:
+    auth = plugin(tmp_path, "", args=["--client-secret=hush"])
+    (tmp_path / "plugin").chmod(0o600)
+    with pytest.raises(CredentialsFailed, match=r"plugin can't be run: Permission denied$") as caught:
+        run(Server().ask(auth))
+    assert "hush" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_plugin_that_is_not_installed_says_how_to_get_it(tmp_path: Path) -> None:
