@@ -14,7 +14,7 @@ import ssl
 import subprocess
 import tempfile
 import threading
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -62,12 +62,14 @@ class Plugin(httpx2.Auth):
     """Runs the plugin when there is no credential, when it is over, and after a refusal; once for all requests that wait for it, of
     whatever thread and event loop."""
 
-    def __init__(self, config: SingleConfig, tls: ssl.SSLContext) -> None:
-        """`tls` is given the certificate, if that is what the plugin prints: for connections that are made afterwards."""
+    def __init__(self, config: SingleConfig, tls: ssl.SSLContext, told: Mapping[str, Any]) -> None:
+        """`tls` is given the certificate, if that is what the plugin prints: for connections that are made afterwards. `told`: what the
+        plugin hears of the cluster beside what `config` has. Paths in `config` are absolute."""
         assert config.user is not None and config.user.exec is not None
         self._config = config
         self._exec = config.user.exec
         self._tls = tls
+        self._told = told
         self._lock = threading.Lock()
         self._runs = 0
         """How often it has brought something."""
@@ -116,7 +118,7 @@ class Plugin(httpx2.Auth):
         name = self._exec.command
         try:
             done = subprocess.run(
-                [self._program(), *(self._exec.args or ())],
+                [name, *(self._exec.args or ())],
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -148,10 +150,6 @@ class Plugin(httpx2.Auth):
         self._token = str(status.get("token") or "")
         self._over = datetime.fromisoformat(over) if over else None
 
-    def _program(self) -> str:
-        """A path with a slash in it is relative to the kubeconfig, a bare name is looked for on the PATH."""
-        return str(self._config.abs_file(self._exec.command)) if os.sep in self._exec.command else self._exec.command
-
     def _environment(self) -> dict[str, str]:
         given = {entry.name: entry.value for entry in self._exec.env or ()}
         spec = {"interactive": False, "cluster": self._cluster()}
@@ -163,21 +161,22 @@ class Plugin(httpx2.Auth):
         cluster = self._config.cluster
         data = cluster.certificate_auth_data
         if cluster.certificate_auth:
-            data = base64.b64encode(Path(self._config.abs_file(cluster.certificate_auth)).read_bytes()).decode()
-        found = {"server": cluster.server, "insecure-skip-tls-verify": bool(cluster.insecure)}
+            data = base64.b64encode(Path(cluster.certificate_auth).read_bytes()).decode()
+        found = {"server": cluster.server, "insecure-skip-tls-verify": bool(cluster.insecure), **self._told}
         return found | ({"certificate-authority-data": data} if data else {})
 
 
-def credentials(config: SingleConfig, tls: ssl.SSLContext) -> TokenFile | Plugin | None:
-    """For a user whose credentials change; None for any other. Raises ValueError for a plugin of a kind that is not known."""
+def credentials(config: SingleConfig, tls: ssl.SSLContext, told: Mapping[str, Any]) -> TokenFile | Plugin | None:
+    """For a user whose credentials change; None for any other. `told`: to plugins, of the cluster. Raises ValueError for a plugin of a
+    kind that is not known."""
     user = config.user
     if user is not None and user.token_file is not None:
-        return TokenFile(Path(config.abs_file(user.token_file)))
+        return TokenFile(Path(user.token_file))
     if user is None or user.token is not None or user.exec is None:
         return None
     if user.exec.apiVersion not in API_VERSIONS:
         raise ValueError(f"its plugin {user.exec.command} speaks {user.exec.apiVersion}; known are {' and '.join(API_VERSIONS)}")
-    return Plugin(config, tls)
+    return Plugin(config, tls, told)
 
 
 def _last_words(stderr: bytes | None) -> str:

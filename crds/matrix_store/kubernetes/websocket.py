@@ -15,8 +15,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
-from matrix_store.errors import Forbidden, NotFound, StoreError
-from matrix_store.kubernetes.connection import AGENT, Connection
+from matrix_store.errors import Forbidden, NotFound, StoreError, Unavailable
+from matrix_store.kubernetes.connection import AGENT, SOCKS, Connection
 from matrix_store.kubernetes.faults import refusal_of, unreachable
 
 PROTOCOL = Subprotocol("v4.channel.k8s.io")
@@ -38,9 +38,9 @@ async def open_websocket(connection: Connection, path: str, query: str) -> Clien
     url = f"{connection.server.rstrip('/')}{path}?{query}"
     request = httpx2.Request("GET", url)
     flow = connection.auth.async_auth_flow(request) if connection.auth else None
-    if flow is not None:
-        request = await anext(flow)
     try:
+        if flow is not None:
+            request = await anext(flow)
         try:
             return await _upgrade(connection, url, request)
         except InvalidStatus as refused:
@@ -52,27 +52,40 @@ async def open_websocket(connection: Connection, path: str, query: str) -> Clien
         raise refusal_of({}, 401, path) from None
     except InvalidStatus as refused:
         raise _refusal(refused, path) from refused
+    except ImportError as error:
+        raise Unavailable(f"{connection.server} {SOCKS}") from error
     except (WebSocketException, OSError, TimeoutError) as error:
         raise unreachable(error, connection.server) from error
 
 
 async def _upgrade(connection: Connection, url: str, request: httpx2.Request) -> ClientConnection:
     secure = url.startswith("https:")
-    credentials = {name: value for name, value in request.headers.items() if name == "authorization"}
+    headers = [(name, value) for name, value in request.headers.items() if name == "authorization"]
+    headers += [(name, value.encode().decode("latin-1")) for name, value in connection.headers]  # websockets writes Latin 1
     opened = await connect(
         url.replace("http", "ws", 1),
         ssl=connection.tls if secure else None,
         subprotocols=[PROTOCOL],
-        additional_headers=credentials,
+        additional_headers=headers,
         user_agent_header=AGENT,
         compression=None,
         open_timeout=OPEN_SECONDS,
         ping_interval=None,
         max_size=None,
         max_queue=QUEUED_MESSAGES,
+        **_proxy(connection),
     )
     _keep_alive(opened.transport.get_extra_info("socket"))
     return opened
+
+
+def _proxy(connection: Connection) -> dict[str, Any]:
+    """None named: what the environment says. As kubectl does, the server's name is left to the proxy to look up, and a proxy with TLS
+    must have a certificate that the server's authority has signed."""
+    if connection.proxy is None:
+        return {}
+    url = connection.proxy.replace("socks5:", "socks5h:", 1)
+    return {"proxy": url, "proxy_ssl": connection.tls} if url.startswith("https:") else {"proxy": url}
 
 
 def _keep_alive(connected: Any) -> None:

@@ -9,7 +9,7 @@ import yaml
 
 from matrix_store.errors import Unavailable
 from matrix_store.kubernetes import connection
-from matrix_store.kubernetes.connection import connect
+from matrix_store.kubernetes.connection import configured, connect
 from tests.unit.store.support import run
 
 
@@ -47,6 +47,24 @@ def test_the_usual_file_is_found(tmp_path: Path) -> None:
 def test_no_cluster_at_all() -> None:
     with pytest.raises(Unavailable, match="no Kubernetes cluster is known here"):
         connect()
+
+
+def test_a_service_account_has_one_context_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "SERVICE_ACCOUNT", tmp_path / "token")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "api.test")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    for name, content in (("token", "t"), ("namespace", "team")):
+        (tmp_path / name).write_text(content)
+    assert (configured().cluster.server, configured().namespace) == ("https://api.test:443", "team")
+    with pytest.raises(Unavailable, match=r"the service account: .*'nosuch' not found"):
+        configured("nosuch")
+
+
+def test_a_proxy_whose_address_is_none_is_told(tmp_path: Path) -> None:
+    file = kubeconfig(tmp_path / "config", token="t")
+    file.write_text(file.read_text().replace("server:", "proxy-url: http://jump.test:port\n    server:"))
+    with pytest.raises(Unavailable, match="can't be used: Invalid port"):
+        connect(kubeconfig=file)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_a_plugin_that_can_t_be_run_says_why_and_not_how(tmp_path: Path) -> None
 def test_a_plugin_that_is_not_installed_says_how_to_get_it(tmp_path: Path) -> None:
     auth = plugin(tmp_path, "", installHint="get it at example.org")
     (tmp_path / "plugin").unlink()
-    with pytest.raises(CredentialsFailed, match=r"plugin \./plugin of the kubeconfig is not installed; get it at example.org"):
+    with pytest.raises(CredentialsFailed, match=rf"plugin {tmp_path}/plugin of the kubeconfig is not installed; get it at example.org"):
         run(Server().ask(auth))
 
 
