@@ -29,6 +29,7 @@ SYSTEM_BUILDER = "matrix_runtime.system.app:build"
 MODEL_BUILDER = "matrix_runtime.serving.app:build"
 REPLICA_DEPLOYMENT = "Replica"
 GATEWAY_DEPLOYMENT = "Gateway"
+DIRECTORY_DEPLOYMENT = "Directory"
 
 HEALTH_PERIOD_SECONDS = 2.0
 HEALTH_TIMEOUT_SECONDS = 30.0
@@ -43,10 +44,11 @@ def application_name(deployment: ModelDeployment) -> str:
     return APPLICATION_PREFIX + deployment.metadata.name
 
 
-def system_entry(layout: RuntimeLayout, serving: Iterable[ModelDeployment], held: Iterable[Entry] = ()) -> Entry:
+def system_entry(layout: RuntimeLayout, serving: Iterable[ModelDeployment], held: Iterable[Entry] = (), attempt: int = 1) -> Entry:
     """mx-system: always there, pinned to the head. The gateway is told live which models there are, whether or not one is up; `held`
-    are those of former times that stay as they are (see gateway_models)."""
+    are those of former times that stay as they are (see gateway_models). Raising `attempt` starts the directory again, and it alone."""
     models = sorted([*map(_served_model, serving), *held], key=lambda model: str(model["name"]))
+    directory = [{"name": DIRECTORY_DEPLOYMENT, "user_config": {"attempt": attempt}}] if attempt > 1 else []
     return {
         "name": SYSTEM_APPLICATION,
         "route_prefix": None,
@@ -59,7 +61,7 @@ def system_entry(layout: RuntimeLayout, serving: Iterable[ModelDeployment], held
             "gatewayPort": layout.gateway_port,
             "secretsDir": layout.secrets_dir,
         },
-        "deployments": [{"name": GATEWAY_DEPLOYMENT, "user_config": {"models": models}}],
+        "deployments": [{"name": GATEWAY_DEPLOYMENT, "user_config": {"models": models}}, *directory],
     }
 
 
@@ -135,9 +137,17 @@ def _moment(time: datetime | None) -> str | None:
 
 def gateway_models(system: Entry | None) -> list[Entry]:
     """The models that an accepted mx-system told its gateway of."""
+    return list(_user_config(system, GATEWAY_DEPLOYMENT).get("models", []))
+
+
+def system_attempt(system: Entry | None) -> int:
+    """Which start of the directory an accepted mx-system asks for."""
+    return int(_user_config(system, DIRECTORY_DEPLOYMENT).get("attempt", 1))
+
+
+def _user_config(system: Entry | None, deployment: str) -> Entry:
     deployments = (system or {}).get("deployments") or []
-    told = (item["user_config"]["models"] for item in deployments if item["name"] == GATEWAY_DEPLOYMENT)
-    return list(next(told, []))
+    return next((item.get("user_config") or {} for item in deployments if item["name"] == deployment), {})
 
 
 def actor_options(resources: Resources) -> dict[str, Any]:

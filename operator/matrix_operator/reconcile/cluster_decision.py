@@ -7,7 +7,9 @@ from datetime import datetime
 from matrix_crds.cluster import Allocation, AllocationKind, DeletionPolicy, MatrixCluster
 from matrix_crds.constants import FINALIZER
 from matrix_operator.looks import Unknown
+from matrix_operator.ray_rest import ServeApplication
 from matrix_operator.reconcile.renewal import pending_renewal
+from matrix_operator.reconcile.start_failures import SERVE_GAVE_UP, pause_after
 from matrix_operator.reconcile.steps import AddFinalizer, Ensure, LetGo, PutServe, RecordAllocation, Remove, Step
 from matrix_operator.reconcile.view import ClusterView
 from matrix_operator.serve_config import (
@@ -18,6 +20,7 @@ from matrix_operator.serve_config import (
     foreign_entries,
     gateway_models,
     model_entry,
+    system_attempt,
     system_entry,
 )
 from matrix_proto.state import APPLICATION_PREFIX
@@ -35,7 +38,7 @@ def decide(view: ClusterView, kind: AllocationKind, now: datetime) -> tuple[Step
         return held  # unknown is not gone: no step outside until a look succeeds
     if held:  # what is about to be made is written with the first status: still nothing outside
         return held + (_decide_allocation(view, kind, now) if cluster.status.allocation is None else ())
-    return _decide_allocation(view, kind, now) or _decide_running(view)
+    return _decide_allocation(view, kind, now) or _decide_running(view, now)
 
 
 def _decide_deletion(cluster: MatrixCluster) -> tuple[Step, ...]:
@@ -69,26 +72,36 @@ def _allocation(view: ClusterView, kind: AllocationKind, attempt: int, now: date
     )
 
 
-def _decide_running(view: ClusterView) -> tuple[Step, ...]:
+def _decide_running(view: ClusterView, now: datetime) -> tuple[Step, ...]:
     allocation = view.cluster.status.allocation
     assert allocation is not None
     ensure = Ensure("what is missing or dead is started", allocation)
-    entries = changed_serve_entries(view)
+    entries = changed_serve_entries(view, now)
     return (ensure, PutServe("the Serve applications differ from what is declared", entries)) if entries else (ensure,)
 
 
-def changed_serve_entries(view: ClusterView) -> tuple[Entry, ...]:
+def changed_serve_entries(view: ClusterView, now: datetime) -> tuple[Entry, ...]:
     """The whole set of entries if it differs from what Serve has, else nothing. Nothing as well while Serve can't be asked."""
     if view.serve is None or view.layout is None or view.cluster.spec.suspend:
         return ()
     deployed = {name: app.deployed_app_config for name, app in view.serve.applications.items()}
-    desired = desired_entries(view, deployed)
+    desired = desired_entries(view, deployed, _system_attempt(view.serve.applications.get(SYSTEM_APPLICATION), now))
     ours = {str(entry["name"]): entry for entry in desired}
     present = {name: entry for name, entry in deployed.items() if entry is not None}
     return () if ours == present else tuple(desired)
 
 
-def desired_entries(view: ClusterView, deployed: dict[str, Entry | None]) -> list[Entry]:
+def _system_attempt(system: ServeApplication | None, now: datetime) -> int:
+    """Which start of mx-system it is to be: another one when Serve has given up, after longer and longer. A clock that was set back, or one
+    of the head that is ahead, makes it no longer."""
+    attempt = system_attempt(system.deployed_app_config if system else None)
+    if system is None or not SERVE_GAVE_UP.get(system.status, False):
+        return attempt
+    left_alone = now.timestamp() - system.last_deployed_time_s
+    return attempt if 0 <= left_alone < pause_after(attempt).total_seconds() else attempt + 1
+
+
+def desired_entries(view: ClusterView, deployed: dict[str, Entry | None], attempt: int) -> list[Entry]:
     """mx-system, the models, foreign applications; for what does not parse or was refused, by us or by Serve, the last accepted entry."""
     assert view.layout is not None
     serving, unserved = view.selection.serving, (key.name for key in view.selection.refused)
@@ -102,7 +115,7 @@ def desired_entries(view: ClusterView, deployed: dict[str, Entry | None]) -> lis
     held_models = [model for model in former if model["application"] in held and model["name"] not in names]
     wanted = [application_name(deployment) for deployment in told if deployment.spec.replicas]
     return [
-        system_entry(view.layout, told, held_models),
+        system_entry(view.layout, told, held_models, attempt),
         *foreign_entries(deployed),
         *(fresh[name] for name in wanted if name not in refused),
         *(entry for name, entry in deployed.items() if name in held and entry is not None),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from matrix_crds import quantity
 from matrix_crds.cluster import ClusterCondition, MatrixCluster
@@ -15,13 +15,10 @@ from matrix_operator.reconcile.endpoints import model_endpoints
 from matrix_operator.reconcile.rollout import up_to_date
 from matrix_operator.reconcile.selection import Refusal
 from matrix_operator.reconcile.serving_view import answering, is_accepted, rejection, unheard, unseen, updated
-from matrix_operator.reconcile.start_failures import SERVE_GAVE_UP, start_failures
+from matrix_operator.reconcile.start_failures import LAST_RETRY, SERVE_GAVE_UP, pause_after, start_failures
 from matrix_operator.reconcile.view import ClusterView
 from matrix_operator.serve_config import REPLICA_DEPLOYMENT, restarted_at
 from matrix_proto.state import ReplicaState, ReplicaView, StartPhase
-
-FIRST_RETRY = timedelta(seconds=10)
-LAST_RETRY = timedelta(minutes=10)
 
 _NOT_MISSED = frozenset({ClusterCondition.READY, ClusterCondition.WORKERS_READY, ClusterCondition.UP_TO_DATE})
 
@@ -65,8 +62,8 @@ def next_allocation(deployment: ModelDeployment, view: ClusterView, now: datetim
     if not _given_up(deployment, view, current):
         return current.model_copy(update={"retry_at": None}) if view.serve else current
     if current.retry_at is None:
-        delay = min(LAST_RETRY, FIRST_RETRY * 2 ** min(current.failures, 10))
-        return current.model_copy(update={"failures": current.failures + 1, "retry_at": now.replace(microsecond=0) + delay})
+        failures = current.failures + 1
+        return current.model_copy(update={"failures": failures, "retry_at": now.replace(microsecond=0) + pause_after(failures)})
     if now < current.retry_at <= now + LAST_RETRY:  # later than that: the clock was set back
         return current
     return current.model_copy(update={"attempt": current.attempt + 1, "retry_at": None})

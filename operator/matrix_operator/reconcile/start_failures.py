@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from enum import StrEnum
 
 from matrix_crds.deployment import DeploymentAllocation, ModelDeployment
@@ -20,11 +21,19 @@ from matrix_proto.state import FailureReason, ReplicaView, StartFailure
 
 LINES_SHOWN = 8
 
+FIRST_RETRY = timedelta(seconds=10)
+LAST_RETRY = timedelta(minutes=10)
+
 SERVE_GAVE_UP = {"DEPLOY_FAILED": True, "UNHEALTHY": False, "RUNNING": False, "DEPLOYING": False, "NOT_STARTED": False, "DELETING": False}
 """Serve's application states: does the same configuration start it again? After DEPLOY_FAILED it does not (three failed starts)."""
 
 _RAISED = re.compile(rf"^(?:[\w.]+: )?({'|'.join(reason.value for reason in FailureReason)}): (.+)$")
 """How a StartFailed ends a Python traceback: its class, its reason, its message; the engine's own lines follow."""
+
+
+def pause_after(failures: int) -> timedelta:
+    """How long what Serve has given up on so many times in a row is left alone."""
+    return min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(failures - 1, 10))
 
 
 def start_failures(

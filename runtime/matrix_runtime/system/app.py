@@ -57,6 +57,9 @@ class DirectoryReplica:
         await self._watch.start(parsed.bind_host, parsed.directory_port, secrets, PORT_SECONDS)
         self._tasks = [asyncio.create_task(work) for work in (service.sweep_forever(), self._watch.publish_forever())]
 
+    def reconfigure(self, config: dict[str, Any]) -> None:
+        """Serve calls it with the user_config. There is an `attempt` in it, whose change makes Serve start what it had given up on."""
+
     def check_health(self) -> None:
         """Called by Serve each second; it starts another replica when this raises."""
         if any(task.done() for task in self._tasks) or not self._server.running:

@@ -109,7 +109,7 @@ class RayCluster:
         answer = self._http.put(f"http://127.0.0.1:{self.dashboard_port}/api/serve/applications/", json=body)
         assert answer.status_code == 200, answer.text
 
-    def put_system(self, *models: str) -> None:
+    def put_system(self, *models: str, attempt: int = 1) -> None:
         """`models`: the names that the gateway is told are declared, each served by the application of that name."""
         arguments = {
             "bindHost": "127.0.0.1",
@@ -121,8 +121,9 @@ class RayCluster:
         }
         told = [{"name": name, "application": f"mx-md-{name}", "policy": "LeastLoaded"} for name in models]
         gateway = {"name": "Gateway", "user_config": {"models": told}}
-        builder = "matrix_runtime.system.app:build"
-        self.put({"name": "mx-system", "route_prefix": None, "import_path": builder, "args": arguments, "deployments": [gateway]})
+        directory = [{"name": "Directory", "user_config": {"attempt": attempt}}] if attempt > 1 else []
+        entry = {"name": "mx-system", "route_prefix": None, "import_path": "matrix_runtime.system.app:build", "args": arguments}
+        self.put(entry | {"deployments": [gateway, *directory]})
 
     def put_model(self, name: str, engine: dict[str, Any], source: str = "file:///none", attempt: int = 1, **deployment: Any) -> None:
         arguments = {

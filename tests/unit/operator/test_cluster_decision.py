@@ -15,7 +15,7 @@ from matrix_operator.ray_rest import ServeApplication
 from matrix_operator.reconcile.cluster_decision import decide
 from matrix_operator.reconcile.steps import AddFinalizer, Ensure, LetGo, PutServe, RecordAllocation, ReleaseFinalizer, Remove
 from matrix_operator.reconcile.view import ClusterView
-from matrix_operator.serve_config import entry_hash, model_entry
+from matrix_operator.serve_config import entry_hash, model_entry, system_entry
 from tests.unit.operator.builders import BEFORE, LAYOUT, NOW, accepted, cluster, deployment, ray, running, view
 
 LOCAL = AllocationKind.LOCAL_PROCESSES
@@ -168,3 +168,27 @@ def test_serve_is_never_written_on_a_failed_look_at_it(seen: ClusterView) -> Non
 @given(views)
 def test_the_same_view_gives_the_same_decision(seen: ClusterView) -> None:
     assert decide(seen, LOCAL, NOW) == decide(seen, LOCAL, NOW)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "pause", "again"),
+    [(1, 9, False), (1, 10, True), (3, 39, False), (3, 40, True), (30, 599, False), (30, 600, True), (1, -5, True)],
+)
+def test_mx_system_is_started_again_when_serve_has_given_up_on_it(attempt: int, pause: float, again: bool) -> None:
+    """The same configuration would not: the cluster would be without a directory until somebody changes something."""
+    deployed = accepted(M)
+    entry = system_entry(LAYOUT, [M], attempt=attempt)
+    given_up = {"status": "DEPLOY_FAILED", "deployed_app_config": entry, "last_deployed_time_s": NOW.timestamp() - pause}
+    applications = deployed | {"mx-system": deployed["mx-system"].model_copy(update=given_up)}
+    steps = [step for step in decide(view(ray=ray(applications), deployments=(M,)), LOCAL, NOW) if isinstance(step, PutServe)]
+    assert [step.entries[0] for step in steps] == ([system_entry(LAYOUT, [M], attempt=attempt + 1)] if again else [])
+
+
+def test_an_attempt_of_mx_system_stays_what_it_is_once_it_runs() -> None:
+    deployed = accepted(M)
+    applications = deployed | {
+        "mx-system": deployed["mx-system"].model_copy(update={"deployed_app_config": system_entry(LAYOUT, [M], attempt=4)})
+    }
+    assert not [step for step in decide(view(ray=ray(applications), deployments=(M,)), LOCAL, NOW) if isinstance(step, PutServe)]
+    [put] = [step for step in decide(view(ray=ray(applications), deployments=()), LOCAL, NOW) if isinstance(step, PutServe)]
+    assert put.entries == (system_entry(LAYOUT, (), attempt=4),)

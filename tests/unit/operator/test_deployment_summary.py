@@ -13,7 +13,8 @@ from matrix_crds.cluster import MatrixCluster
 from matrix_crds.deployment import DeploymentAllocation, ModelDeployment, ModelDeploymentStatus
 from matrix_operator.looks import Absent, Unknown
 from matrix_operator.ray_rest import ServeDeployment, ServeReplica
-from matrix_operator.reconcile.deployment_summary import FIRST_RETRY, LAST_RETRY, next_allocation, summarise
+from matrix_operator.reconcile.deployment_summary import next_allocation, summarise
+from matrix_operator.reconcile.start_failures import FIRST_RETRY, LAST_RETRY
 from matrix_operator.reconcile.view import ClusterView
 from matrix_operator.serve_config import application_name, entry_hash, model_entry
 from matrix_proto.state import FailureReason, Progress, ReplicaState, StartFailure, StartPhase

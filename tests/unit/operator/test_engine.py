@@ -19,7 +19,7 @@ from matrix_operator.engines import loop
 from matrix_operator.engines.loop import Engine
 from matrix_operator.looks import Look
 from matrix_operator.metrics import ControllerMetrics
-from matrix_operator.reconcile import deployment_summary
+from matrix_operator.reconcile import start_failures
 from matrix_store.port import Change
 from matrix_store.sqlite import SqliteStore
 from tests.fakes.ray_server import FakeRay, serve
@@ -136,7 +136,7 @@ def test_an_entry_that_serve_refuses_is_told_at_it_alone_and_the_others_serve(tm
 
 
 def test_what_serve_gave_up_on_is_started_again_by_a_new_attempt(tmp_path: Path, ray: FakeRay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deployment_summary, "FIRST_RETRY", timedelta(seconds=1))
+    monkeypatch.setattr(start_failures, "FIRST_RETRY", timedelta(seconds=1))
     ray.failing = {"mx-md-m": 1}
     ray.replica_failure = {"reason": "ModelNotFound", "message": "there is no /models/m", "lines": []}
 

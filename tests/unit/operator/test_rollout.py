@@ -13,7 +13,8 @@ from matrix_crds.deployment import DeploymentAllocation, ModelDeployment, ModelD
 from matrix_crds.tree import models_below
 from matrix_operator.looks import Unknown
 from matrix_operator.ray_rest import ServeDeployment
-from matrix_operator.reconcile.deployment_summary import FIRST_RETRY, next_allocation, summarise
+from matrix_operator.reconcile.deployment_summary import next_allocation, summarise
+from matrix_operator.reconcile.start_failures import FIRST_RETRY
 from matrix_operator.serve_config import Entry, application_name, model_entry, system_entry, version_of
 from matrix_proto.state import FailureReason, ReplicaState, StartFailure
 from tests.unit.operator.builders import LAYOUT, NOW, accepted, deployment, ray, replica
