@@ -7,19 +7,18 @@ from difflib import get_close_matches
 from matrix_cli.references import Selection
 from matrix_crds import registry
 from matrix_crds.keys import ObjectKey
-from matrix_store.errors import NotFound
+from matrix_store.errors import NotFound, StoreError
 from matrix_store.port import Store
 
 
 async def not_found(store: Store, selection: Selection) -> NotFound:
-    """The error for a name that does not exist."""
-    keys = [stored.key for kind in registry.KINDS for stored in await store.list(kind.kind)]
-    return NotFound(missing_text(ObjectKey(selection.kind, selection.namespace, selection.name or ""), keys))
-
-
-def missing_text(key: ObjectKey, keys: list[ObjectKey]) -> str:
-    """One line: it does not exist; did you mean, or what there is."""
-    return f"{key} does not exist; {hint(key, keys)}"
+    """The error for a name that does not exist, with what else there is in its namespace, as far as that may be seen."""
+    key = ObjectKey(selection.kind, selection.namespace, selection.name or "")
+    try:
+        keys = [stored.key for kind in registry.KINDS for stored in await store.list(kind.kind, key.namespace)]
+    except StoreError:
+        return NotFound(f"{key} does not exist")
+    return NotFound(f"{key} does not exist; {hint(key, keys)}")
 
 
 def hint(key: ObjectKey, keys: list[ObjectKey]) -> str:

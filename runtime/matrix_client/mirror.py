@@ -1,4 +1,4 @@
-"""The objects of some kinds, kept current by one watch: what waiting and `--watch` look at."""
+"""The objects of some kinds, kept current by watches: what waiting and `--watch` look at."""
 
 from __future__ import annotations
 
@@ -11,18 +11,24 @@ from matrix_store.port import Change, ChangeType, Store, StoredObject
 
 
 class Mirror:
-    """`objects` is what the store holds. The watch may coalesce: look at the state, not at the changes."""
+    """`objects` is what the store holds. A watch may coalesce: look at the state, not at the changes."""
 
-    def __init__(self) -> None:
+    def __init__(self, watches: int) -> None:
+        """`watches`: how many tell it of different objects."""
         self.objects: dict[ObjectKey, StoredObject] = {}
         self._changed = asyncio.Event()
+        self._unsynced = watches
         self._synced = asyncio.Event()
+        if not watches:
+            self._synced.set()
         self._failure: Exception | None = None
 
     def take(self, change: Change) -> None:
-        """Bring one change of the watch in."""
+        """Bring one change of a watch in."""
         if change.type is ChangeType.SYNCED:
-            self._synced.set()
+            self._unsynced -= 1
+            if not self._unsynced:
+                self._synced.set()
         elif change.key is not None and change.type is ChangeType.DELETED:
             self.objects.pop(change.key, None)
         elif change.key is not None and change.object is not None:
@@ -30,18 +36,18 @@ class Mirror:
         self._changed.set()
 
     def fail(self, error: Exception) -> None:
-        """The watch has ended: whoever waits gets the error."""
+        """A watch has ended: whoever waits gets the error."""
         self._failure = error
         self._synced.set()
         self._changed.set()
 
     async def synced(self) -> None:
-        """Returns when everything that existed when the watch began is here. Raises what the watch raised."""
+        """Returns when everything that existed when the watches began is here. Raises what a watch raised."""
         await self._synced.wait()
         self._raise_failure()
 
     async def change(self, seconds: float | None = None) -> bool:
-        """True as soon as something has changed since the last call, False after `seconds` without. Raises what the watch raised."""
+        """True as soon as something has changed since the last call, False after `seconds` without. Raises what a watch raised."""
         try:
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
@@ -57,22 +63,24 @@ class Mirror:
 
 
 @asynccontextmanager
-async def mirroring(store: Store, kinds: Sequence[str], namespaces: Collection[str]) -> AsyncIterator[Mirror]:
-    """A mirror that is complete at the start of the block. Of one namespace nothing else is looked at: not everybody may see all."""
-    namespace = next(iter(namespaces)) if len(namespaces) == 1 else None
-    mirror = Mirror()
+async def mirroring(store: Store, kinds: Sequence[str], namespaces: Collection[str] | None) -> AsyncIterator[Mirror]:
+    """A mirror that is complete at the start of the block. Nothing outside of `namespaces` is looked at, since not everybody may see
+    all; None: all of them."""
+    watched: Collection[str | None] = {None} if namespaces is None else set(namespaces)
+    mirror = Mirror(len(watched))
 
-    async def pump() -> None:
+    async def pump(namespace: str | None) -> None:
         try:
             async for change in store.watch(*kinds, namespace=namespace):
                 mirror.take(change)
         except Exception as error:
             mirror.fail(error)
 
-    task = asyncio.create_task(pump())
+    tasks = [asyncio.create_task(pump(namespace)) for namespace in watched]
     try:
         await mirror.synced()
         yield mirror
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -37,6 +37,8 @@ def down(settings: Settings, targets: tuple[str, ...], timeout: float, output: s
         removed: list[ObjectKey] = []
         for group in _in_order(keys):
             there = await _delete(context, group)
+            if not there:
+                continue
             left = max(1.0, timeout - (time.monotonic() - begun))
             go_on = [f"matrix wait {' '.join(map(str, there))} --for delete", "matrix get"]
             await wait_on_screen(context, dict.fromkeys(there, Deleted()), timeout=left, output=output, go_on=go_on)

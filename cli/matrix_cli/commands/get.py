@@ -88,7 +88,7 @@ async def _watch(store: Store, selections: Sequence[Selection], output: str, eve
     from matrix_client.mirror import mirroring
 
     shown: dict[ObjectKey, StoredObject] = {}
-    namespaces = () if everywhere else {selection.namespace for selection in selections}
+    namespaces = None if everywhere else {selection.namespace for selection in selections}
     async with mirroring(store, sorted({selection.kind for selection in selections}), namespaces) as mirror:
         while True:
             present = {key: stored for key, stored in mirror.objects.items() if _wanted(stored, selections, everywhere)}

@@ -169,6 +169,10 @@ def test_the_rights_of_one_namespace_are_enough(place: Place, tmp_path: Path) ->
     matrix("events")
     matrix("describe", "mxd/smollm2")
     matrix("scale", "mxd/smollm2", "--replicas", "2")
-    matrix("down", QUICKSTART)
+    matrix("delete", "mxd/smollm2")
+    told = matrix("down", QUICKSTART).splitlines()  # the cluster, though its models are gone
+    assert told[0] == f"ModelDeployment/{place.namespace}/smollm2 was not there" and told[1].startswith("removed in ")
+    assert "does not exist" in matrix("get", "mxc/quickstart", code=3)
+    assert "did you mean" in matrix("get", "mxd/caht", code=3)
     assert "`get` on secrets" in matrix("chat", "chat", "hello", code=1)
     assert "with `list` on pods" in matrix("logs", "mxd/chat", code=1)

@@ -10,6 +10,7 @@ import pytest
 
 from matrix_client.errors import ControllerFailed, NeedsUser, ObjectGone, WaitTimeout
 from matrix_client.goals import ConditionIs, Deleted, Goal
+from matrix_client.mirror import mirroring
 from matrix_client.wait import SETTLE_SECONDS, Progress, wait_for
 from matrix_crds.keys import ObjectKey
 from matrix_store.errors import NotFound
@@ -179,3 +180,33 @@ def test_nobody_at_work_ends_the_waiting(world: World) -> None:
 
     with pytest.raises(ControllerFailed):
         wait(world, {LAB: READY}, keep_running=nobody)
+
+
+def test_waiting_for_nothing_is_over_at_once_and_looks_at_nothing(world: World) -> None:
+    world.put(LAB, ready())
+
+    async def look() -> tuple[int, dict[ObjectKey, StoredObject | None]]:
+        store = await SqliteStore.open(world.home.database)
+        try:
+            async with mirroring(store, ["MatrixCluster"], ()) as mirror:
+                return len(mirror.objects), await wait_for(store, {})
+        finally:
+            await store.close()
+
+    assert asyncio.run(look()) == (0, {})
+
+
+@pytest.mark.parametrize(("namespaces", "seen"), [(None, "abc"), (["a"], "a"), (["a", "b"], "ab")])
+def test_a_mirror_shows_the_namespaces_that_it_was_asked_for(world: World, namespaces: list[str] | None, seen: str) -> None:
+    for namespace in "abc":
+        world.put(LAB._replace(namespace=namespace), ready())
+
+    async def look() -> str:
+        store = await SqliteStore.open(world.home.database)
+        try:
+            async with mirroring(store, ["MatrixCluster"], namespaces) as mirror:
+                return "".join(sorted(key.namespace for key in mirror.objects))
+        finally:
+            await store.close()
+
+    assert asyncio.run(look()) == seen
