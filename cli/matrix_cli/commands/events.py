@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -16,7 +17,10 @@ from matrix_cli.tables import print_table
 from matrix_cli.times import age
 from matrix_client.context import Context, LocalContext
 from matrix_crds.keys import ObjectKey
+from matrix_store.errors import Busy, StoreError
 from matrix_store.port import Event
+
+log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 REMOTE_POLL_SECONDS = 2.0
@@ -36,20 +40,32 @@ def events(settings: Settings, references: tuple[str, ...], watch: bool, output:
     keys = read_keys(references, settings.namespace)
 
     async def work(context: Context) -> None:
-        seen: set[Event] = set()
-        while True:
-            found = [event for event in await _events(context, keys, settings.namespace) if event not in seen]
-            if found or not (seen or watch):
-                _show(found, output)
-            seen |= set(found)
-            if not watch:
-                return
-            await asyncio.sleep(POLL_SECONDS if isinstance(context, LocalContext) else REMOTE_POLL_SECONDS)
+        found = await _events(context, keys, settings.namespace)
+        if found or not watch:
+            _show(found, output)
+        if watch:
+            await _follow(context, keys, settings.namespace, output, found)
 
     settings.run(work)
 
 
-async def _events(context: Context, keys: Sequence[ObjectKey], namespace: str) -> Iterable[Event]:
+async def _follow(context: Context, keys: Sequence[ObjectKey], namespace: str, output: str, shown: Sequence[Event]) -> None:
+    """Show new ones until Ctrl-C. What a store's watch waits out (`matrix get --watch`) is waited out here, too."""
+    here = isinstance(context, LocalContext)
+    seen, passing = set(shown), Busy if here else StoreError
+    while True:
+        await asyncio.sleep(POLL_SECONDS if here else REMOTE_POLL_SECONDS)
+        try:
+            found = [event for event in await _events(context, keys, namespace) if event not in seen]
+        except passing as error:
+            log.warning("events: %s; asked again soon", error)
+            continue
+        if found:
+            _show(found, output)
+        seen.update(found)
+
+
+async def _events(context: Context, keys: Sequence[ObjectKey], namespace: str) -> Sequence[Event]:
     store = await context.store()
     if not keys:
         return await store.events(namespace=namespace)

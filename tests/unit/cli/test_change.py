@@ -200,6 +200,13 @@ def test_delete_does_not_wait(managed: World) -> None:
     assert run(managed, "delete", "mxd/chat").exit_code == Exit.NOT_FOUND
 
 
+def test_delete_says_what_was_done_before_it_failed(managed: World) -> None:
+    result = run(managed, "delete", "mxd/chat", "mxd/typo")
+
+    assert (result.exit_code, result.stdout) == (Exit.NOT_FOUND, "ModelDeployment/chat deleted\n")
+    assert result.stderr.startswith("error: ModelDeployment/typo does not exist")
+
+
 def test_down_takes_models_before_their_clusters_and_waits(managed: World, tmp_path: Path) -> None:
     managed.keep(LAB)
     file = write(tmp_path)

@@ -94,6 +94,7 @@ def test_down_of_what_is_gone_already_is_no_error(team: Team) -> None:
     [
         ("get", "mxd/caht"),
         ("describe", "mxd/caht"),
+        ("delete", "mxd/caht"),
         ("scale", "mxd/caht", "--replicas", "2"),
         ("rollout", "restart", "mxd/caht"),
         ("logs", "mxd/caht"),
