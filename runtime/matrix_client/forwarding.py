@@ -11,6 +11,7 @@ from contextlib import suppress
 from matrix_store.errors import Forbidden, NotFound, StoreError, Unavailable
 from matrix_store.kubernetes.api import Api
 from matrix_store.kubernetes.connection import Connection
+from matrix_store.kubernetes.credentials import CredentialsFailed
 from matrix_store.kubernetes.services import Behind, behind
 from matrix_store.kubernetes.tunnel import Tunnel, tunnel
 
@@ -89,7 +90,7 @@ class Forwarding:
             writer.close()
             with suppress(OSError):
                 await writer.wait_closed()
-        except StoreError as error:
+        except (StoreError, OSError) as error:
             self._told(str(error))
             _reset(writer)
         finally:
@@ -111,6 +112,8 @@ class Forwarding:
                 raise
             except (NotFound, Unavailable) as error:
                 self._behind = None
+                if isinstance(error.__cause__, CredentialsFailed):  # a plugin may bother a person at each try
+                    raise
                 if asyncio.get_running_loop().time() > until or reader.at_eof():
                     raise Unavailable(str(error)) from error
             await asyncio.sleep(PAUSE_SECONDS)
