@@ -24,7 +24,8 @@ KEEP_ALIVE_SECONDS = 30.0
 def transport(connection: Connection, connections: int) -> Transport:
     """`connections`: how many calls and watches may be under way. Where a proxy leads to the server it is httpx2's, which knows more
     kinds of them."""
-    return HttpxTransport(connection.http) if _is_behind_a_proxy(connection.server) else AiohttpTransport(connection, connections)
+    proxied = connection.proxy is not None or _is_behind_a_proxy(connection.server)
+    return HttpxTransport(connection.http) if proxied else AiohttpTransport(connection, connections)
 
 
 class AiohttpTransport:
@@ -71,7 +72,7 @@ class AiohttpTransport:
             tls, auth = self._connection.tls, self._connection.auth
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._connections, ssl=tls or True, keepalive_timeout=KEEP_ALIVE_SECONDS),
-                headers={"User-Agent": AGENT},
+                headers=[("User-Agent", AGENT), *self._connection.headers],
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(connect=REQUEST_SECONDS, sock_connect=CONNECT_SECONDS, sock_read=REQUEST_SECONDS),
                 middlewares=() if auth is None else (_asking_with(auth),),

@@ -19,6 +19,7 @@ import kopf
 from yarl import URL
 
 from matrix_operator.credentials import UNAUTHORIZED, authenticated
+from matrix_store.errors import Unavailable
 from matrix_store.kubernetes.connection import Connection
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,10 @@ class KopfLogin:
     """Credentials for one kopf, and what came of them. Belongs to kopf's event loop, but for `silence` and `heard`."""
 
     def __init__(self, connection: Connection) -> None:
+        """Raises Unavailable where the connection is one that kopf's session can't have."""
+        if connection.proxy is not None and not connection.proxy.startswith("http:"):
+            scheme = connection.proxy.partition(":")[0]
+            raise Unavailable(f"the kubeconfig's proxy-url begins with {scheme}://; the operator's watches can go through http:// alone")
         self._connection = connection
         self._prefix = URL(connection.server).path.rstrip("/")
         """Of every path that is asked for: an API server behind another one (Rancher's, say) has a path in its address."""
@@ -44,7 +49,13 @@ class KopfLogin:
         await asyncio.sleep(max(0.0, self._last_login + AGAIN_SECONDS - time.monotonic()))
         self._last_login = time.monotonic()
         connector = aiohttp.TCPConnector(limit=0, ssl=self._connection.tls or True)
-        session = aiohttp.ClientSession(connector=connector, middlewares=(self._ask,), trust_env=True)
+        session = aiohttp.ClientSession(
+            connector=connector,
+            headers=self._connection.headers,
+            middlewares=(self._ask,),
+            proxy=self._connection.proxy,
+            trust_env=True,
+        )
         return kopf.AiohttpSession(aiohttp_session=session, server=self._connection.server)
 
     def silence(self, paths: Iterable[str], since: float) -> float:

@@ -17,9 +17,10 @@ from lightkube.config.client_adapter import BearerTokenFileAuth
 from matrix_operator.api_transport import AiohttpTransport, transport
 from matrix_store.errors import Conflict, Unavailable
 from matrix_store.kubernetes.api import MERGE_PATCH, Api
-from matrix_store.kubernetes.connection import Connection
+from matrix_store.kubernetes.connection import Connection, connect
 from matrix_store.kubernetes.faults import TooOld, Unauthenticated
 from matrix_store.kubernetes.transport import HttpxTransport, Transport
+from tests.unit.store.kubernetes.way import gate
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Make = Callable[[Connection], Transport]
@@ -246,6 +247,22 @@ def test_a_server_that_is_away_is_told_in_short_words(make: Make) -> None:
 
 
 @BOTH
+def test_calls_and_watches_are_made_on_somebodys_behalf_under_another_name(make: Make, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with asyncio.timeout(30), gate(tmp_path, "kube.test") as opened:
+            user = {"token": "t", "as": "jürgen", "as-groups": ["view", "audit"]}
+            connection = connect(kubeconfig=opened.kubeconfig(tmp_path, user, **{"tls-server-name": "kube.test"}))
+            api = Api(connection, transport=make(connection))
+            assert (await api.get(PATH), await lines(api)) == ({}, [b"{}"])
+            await api.close()
+            name = ("impersonate-user", "jürgen".encode().decode("latin-1"))  # as the library of the server reads UTF-8
+            assert opened.impersonated() == [[name, ("impersonate-group", "view"), ("impersonate-group", "audit")]] * 2
+            assert set(opened.names) == {"kube.test"}
+
+    asyncio.run(scenario())
+
+
+@BOTH
 def test_nothing_is_left_open(make: Make, recwarn: pytest.WarningsRecorder) -> None:
     async def answer(request: web.Request) -> web.Response:
         return web.json_response({})
@@ -275,3 +292,8 @@ def test_behind_a_proxy_calls_are_made_by_who_knows_proxies(environ: dict[str, s
         monkeypatch.setenv(name, value)
     connection = Connection(httpx2.AsyncClient(trust_env=False), "https://api.test:6443", "default")
     assert type(transport(connection, 4)) is kind
+
+
+def test_behind_a_proxy_of_the_kubeconfig_too() -> None:
+    connection = Connection(httpx2.AsyncClient(trust_env=False), "https://api.test:6443", "default", proxy="http://proxy.test")
+    assert type(transport(connection, 4)) is HttpxTransport

@@ -16,7 +16,9 @@ from lightkube.config.client_adapter import BearerTokenFileAuth
 
 from matrix_operator.engines import kopf_login
 from matrix_operator.engines.kopf_login import KopfLogin
-from matrix_store.kubernetes.connection import Connection
+from matrix_store.errors import Unavailable
+from matrix_store.kubernetes.connection import Connection, connect
+from tests.unit.store.kubernetes.way import ELSEWHERE, gate
 
 PATH = "/apis/matrix.dev/v1alpha1/matrixclusters"
 
@@ -142,3 +144,29 @@ def test_a_login_that_is_wanted_again_at_once_waits(monkeypatch: pytest.MonkeyPa
         return time.monotonic() - begun
 
     assert asyncio.run(scenario()) >= 0.6
+
+
+def test_kopf_goes_the_way_of_the_kubeconfig(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with asyncio.timeout(20), gate(tmp_path, "kube.test") as opened:
+            user = {"token": "t", "as": "readonly", "as-groups": ["view", "audit"]}
+            way = {"server": ELSEWHERE, "proxy-url": opened.proxy, "tls-server-name": "kube.test"}
+            connection = connect(kubeconfig=opened.kubeconfig(tmp_path, user, **way))
+            info = await KopfLogin(connection).login()
+            async with info.aiohttp_session as session, session.get(ELSEWHERE + PATH, headers={"Accept": "application/json"}) as answer:
+                assert answer.status == 200
+            await connection.http.aclose()
+            assert opened.asked == ["CONNECT api.nowhere.test:6443 HTTP/1.1"]
+            assert opened.names == ["kube.test"]
+            assert opened.impersonated() == [[("impersonate-user", "readonly"), *(("impersonate-group", one) for one in ("view", "audit"))]]
+            assert opened.seen[0].headers["Authorization"] == "Bearer t"
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("scheme", ["https", "socks5"])
+def test_a_proxy_that_kopf_can_t_go_through_is_refused_at_the_start(scheme: str) -> None:
+    connection = Connection(httpx2.AsyncClient(), ELSEWHERE, "default", proxy=f"{scheme}://me:hush@jump.test")
+    with pytest.raises(Unavailable, match=rf"begins with {scheme}://; the operator.s watches can go through http:// alone") as caught:
+        KopfLogin(connection)
+    assert "hush" not in str(caught.value)
