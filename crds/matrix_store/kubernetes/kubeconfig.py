@@ -93,7 +93,7 @@ class _Way(_Fields):
         """Raises ValueError, which does not tell a password."""
         if self.proxy and (urlsplit(self.proxy).scheme not in PROXIES or not urlsplit(self.proxy).hostname):
             raise ValueError(f"its proxy-url is none: it begins with {', '.join(f'{scheme}://' for scheme in PROXIES)} and has a host")
-        return self.proxy or None
+        return urlsplit(self.proxy).geturl() if self.proxy else None  # its scheme in small letters
 
     def for_plugins(self) -> Raw:
         config = next((one.extension for one in self.extensions or () if one.name == PLUGIN_EXTENSION), None)

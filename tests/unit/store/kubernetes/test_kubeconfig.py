@@ -145,10 +145,10 @@ def test_a_field_of_another_type_is_named(tmp_path: Path, fields: dict[str, Any]
 
 def test_the_way_to_a_cluster(tmp_path: Path) -> None:
     extensions = [{"name": "other", "extension": 1}, {"name": "client.authentication.k8s.io/exec", "extension": {"realm": "lab"}}]
-    fields = {"proxy-url": "http://jump.test:3128", "tls-server-name": "kube.test", "extensions": extensions}
+    fields = {"proxy-url": "HTTP://jump.test:3128", "tls-server-name": "kube.test", "extensions": extensions}
     found = select(cluster(tmp_path, **fields))
     assert (found.proxy, found.server_name) == ("http://jump.test:3128", "kube.test")
-    assert found.for_plugins == {"proxy-url": "http://jump.test:3128", "tls-server-name": "kube.test", "config": {"realm": "lab"}}
+    assert found.for_plugins == {"proxy-url": "HTTP://jump.test:3128", "tls-server-name": "kube.test", "config": {"realm": "lab"}}
     plain = select(cluster(tmp_path, **{"proxy-url": "", "tls-server-name": ""}))
     assert (plain.proxy, plain.server_name, plain.for_plugins) == (None, None, {})
 
