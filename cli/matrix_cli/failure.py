@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 import click
 
@@ -35,10 +36,12 @@ CODES: tuple[tuple[type[BaseException], Exit], ...] = (
     (click.ClickException, Exit.FAILED),
 )
 """First match counts: subclasses stand before their bases."""
+OF_WORDS = (click.UsageError, ManifestError)
+"""They speak of what was written, in no place yet."""
 
 
-def report(error: BaseException, *, debug: bool = False) -> int:
-    """Print an error for a person and return the exit code."""
+def report(error: BaseException, placed: Callable[[str], str] = spelled, *, debug: bool = False) -> int:
+    """Print an error for a person and return the exit code. `placed` makes commands and objects that it names mean the same place."""
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else Exit.FAILED
     if isinstance(error, BrokenPipeError):
@@ -56,7 +59,7 @@ def report(error: BaseException, *, debug: bool = False) -> int:
     if code is None:
         _say(f"unexpected {type(error).__name__}: {_one_line(error)} (--debug gives the trace)")
         return Exit.FAILED
-    _say(_text(error))
+    _say((spelled if isinstance(error, OF_WORDS) else placed)(_text(error)))
     for line in getattr(error, "lines", ()):
         click.echo(f"  | {line}", err=True)
     return code
@@ -76,7 +79,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def _say(text: str) -> None:
-    click.echo(click.style("error: ", fg="red", bold=True) + spelled(text), err=True, color=None if coloured(os.environ) else False)
+    click.echo(click.style("error: ", fg="red", bold=True) + text, err=True, color=None if coloured(os.environ) else False)
 
 
 def _reader_left() -> int:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import click
 
+from matrix_crds.keys import ObjectKey
 from matrix_store.port import Raw, StoredObject
 
 
-def print_objects(found: Sequence[StoredObject], output: str, *, single: bool) -> None:
-    """Print objects as `output`: json, yaml or name. One that was asked for by name stands alone, others in a List."""
+def print_objects(found: Sequence[StoredObject], output: str, named: Callable[[ObjectKey], str], *, single: bool) -> None:
+    """Print objects as `output`: json, yaml or name. One that was asked for by name stands alone, others in a List. `named` writes the
+    name, which other commands read."""
     if output == "name":
         for stored in found:
-            click.echo(str(stored.key))
+            click.echo(named(stored.key))
     else:
         print_raw(found[0].raw if single else list_of([stored.raw for stored in found]), output)
 

@@ -12,7 +12,7 @@ from matrix_cli.colours import coloured
 from matrix_cli.exits import Exit
 from matrix_cli.lazy import Entry, LazyGroup
 from matrix_cli.program import current, spelled
-from matrix_cli.settings import common_options, write_options
+from matrix_cli.settings import Settings, common_options, write_options
 
 ENTRIES = {
     "up": Entry("Run", "matrix_cli.commands.up", "Apply manifests and wait until everything is ready."),
@@ -65,12 +65,13 @@ class Root(LazyGroup):
         if not coloured(os.environ):
             extra["color"] = False
         given = list(sys.argv[1:] if args is None else args)
+        settings = extra.setdefault("obj", Settings())
         try:
             result = super().main(given, prog_name, *rest, **extra)
         except BaseException as error:
             from matrix_cli.failure import report
 
-            result = report(error, debug="--debug" in given)
+            result = report(error, settings.spelled, debug="--debug" in given)
         sys.exit(result if isinstance(result, int) else Exit.OK)
 
 

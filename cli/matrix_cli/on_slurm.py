@@ -43,5 +43,5 @@ def _placed(manifest: Manifest, backend: dict[str, str]) -> Manifest:
     spec: dict[str, Any] = manifest.raw.get("spec") or {}
     given = spec.get("backend")
     if given is not None and given != {"slurm": backend}:
-        raise UsageError(f"{manifest.file}: {manifest.key} names its backend itself: leave --backend out, or spec.backend")
+        raise UsageError(f"{manifest.file}: cluster {manifest.key.name} names its backend itself: leave --backend out, or spec.backend")
     return replace(manifest, raw={**manifest.raw, "spec": {**spec, "backend": {"slurm": backend}}})

@@ -22,8 +22,10 @@ class Program:
 
 MATRIX = Program("matrix", LOCAL)
 PLUGIN = Program("kubectl matrix", KUBERNETES, plugin=True)
-_COMMAND = re.compile(r"(?<!kubectl )(?<![\w/.-])matrix(?=\s+(?:[a-z-]+\b|--))")
-"""`matrix` before a word or an option; what stands in a path or another name is none of ours."""
+OF_NO_PLACE = ("bridge", "completion")
+"""Commands that are the same wherever the objects live; kubectl's plugin has none of them."""
+_COMMAND = re.compile(r"(?:(?<=`)|(?<=\$\())matrix(?=\s+([a-z-]+))")
+"""A command that is named in a text: in backticks, or in `$(...)`."""
 
 _current = MATRIX
 
@@ -39,6 +41,13 @@ def current() -> Program:
     return _current
 
 
-def spelled(text: str) -> str:
-    """Words in which commands are named, with the name that their reader types."""
-    return _COMMAND.sub(_current.name, text) if _current.plugin else text
+def spelled(text: str, place: str = "") -> str:
+    """A text in which commands are named as `matrix ...`, with the name that its reader types. `place`: the options that a command
+    needs to mean the same objects."""
+
+    def begun(command: re.Match[str]) -> str:
+        if command[1] in OF_NO_PLACE:
+            return MATRIX.name
+        return _current.name if command[1].startswith("-") or not place else f"{_current.name} {place}"
+
+    return _COMMAND.sub(begun, text)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from matrix_client.errors import UsageError
 from matrix_crds import registry
+from matrix_crds.constants import DEFAULT_NAMESPACE
 from matrix_crds.keys import ObjectKey
 
 ALL_KINDS = frozenset({"all", "matrix"})
 """Names of the category that holds every kind."""
+_IN_DEFAULT = re.compile(rf"(?<!')\b({'|'.join(kind.kind for kind in registry.KINDS)})/([a-z0-9](?:[-.]*[a-z0-9])*+)(?![/-])")
+"""An object as ObjectKey writes it where it leaves the namespace out; not a word that was typed and is quoted."""
 
 
 class Selection(NamedTuple):
@@ -52,3 +56,9 @@ def read_key(word: str, namespace: str) -> ObjectKey:
     if not names or not all(names) or len(names) > 2:
         raise UsageError(f"{word!r} names no object; write KIND/NAME, such as mxd/smollm2")
     return ObjectKey(registry.lookup(kind).kind, *([namespace, *names][-2:]))
+
+
+def with_namespaces(text: str) -> str:
+    """A text in which objects are named as ObjectKey writes them, with the namespace of those that it leaves out: whoever types such a
+    name may mean another one."""
+    return _IN_DEFAULT.sub(rf"\1/{DEFAULT_NAMESPACE}/\2", text)

@@ -27,12 +27,14 @@ Ask = Callable[[list[Message]], "Generator[ChatDelta, None, None]"]
 
 
 class Repl:
-    """One session. `read` shows a prompt and gives a line; it raises EOFError at the end and KeyboardInterrupt for Ctrl-C."""
+    """One session. `read` shows a prompt and gives a line; it raises EOFError at the end and KeyboardInterrupt for Ctrl-C. `placed`
+    makes commands and objects that an error names mean the same place."""
 
-    def __init__(self, conversation: Conversation, ask: Ask, read: Callable[[str], str]) -> None:
+    def __init__(self, conversation: Conversation, ask: Ask, read: Callable[[str], str], placed: Callable[[str], str] = str) -> None:
         self._conversation = conversation
         self._ask = ask
         self._read = read
+        self._placed = placed
         self._saved: set[Path] = set()
 
     def run(self) -> None:
@@ -77,7 +79,7 @@ class Repl:
         except (ClientError, StoreError) as error:
             if meter.text:
                 click.echo()
-            _complain(str(error))
+            _complain(self._placed(str(error)))
             remark = BROKE_OFF
         if not meter.text:
             conversation.said.pop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,8 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from matrix_cli.program import current, spelled
+from matrix_cli.references import with_namespaces
 from matrix_client.context import KUBERNETES, LOCAL, Context, LocalContext, open_context
 from matrix_client.errors import UsageError
+from matrix_crds.constants import DEFAULT_NAMESPACE
+from matrix_crds.keys import ObjectKey
 
 if TYPE_CHECKING:
     from matrix_client.kubernetes_context import KubernetesContext
@@ -31,6 +35,7 @@ class Settings:
     given_namespace: str | None = None
     context: str = field(default_factory=lambda: default_context())
     home: str | None = None
+    kubeconfig: str | None = None
     debug: bool = False
 
     @cached_property
@@ -41,10 +46,31 @@ class Settings:
     @property
     def spelling(self) -> str:
         """How a command that is to mean the same place begins."""
-        name = current().name
-        if self.context == default_context():
-            return name
-        return f"{name} --context {self.context.removeprefix(_OF_KUBECONFIG) if current().plugin else self.context}"
+        return f"{current().name} {self._place}".rstrip()
+
+    def spelled(self, text: str) -> str:
+        """A text in which commands and objects are named, so that whoever copies one of them means this very place. All that is printed
+        goes through here when it may name a command."""
+        told = spelled(text, self._place)
+        return told if self._default_is_meant else with_namespaces(told)
+
+    def named(self, key: ObjectKey) -> str:
+        """An object, so that whoever copies it means this one."""
+        return str(key) if self._default_is_meant else "/".join(key)
+
+    @property
+    def _place(self) -> str:
+        """The options as they were given, but for what is meant without them."""
+        context = None if self.context == default_context() else self.context
+        if context and current().plugin:
+            context = context.removeprefix(_OF_KUBECONFIG)
+        given = {"--context": context, "--kubeconfig": self.kubeconfig, "--home": self.home, "-n": self.given_namespace}
+        return " ".join(f"{option} {shlex.quote(value)}" for option, value in given.items() if value)
+
+    @property
+    def _default_is_meant(self) -> bool:
+        """Whether an object that names no namespace is surely one of `default`: a kubeconfig may say another."""
+        return self.context == LOCAL and self.given_namespace in (None, DEFAULT_NAMESPACE)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Context]:
@@ -88,6 +114,7 @@ def _store_context(ctx: click.Context, parameter: click.Parameter, value: str | 
 
 def _use_kubeconfig(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
     """For all that reads one from here on."""
+    _store(ctx, parameter, value)
     if value is not None:
         os.environ["KUBECONFIG"] = value
 

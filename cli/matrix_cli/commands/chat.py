@@ -29,13 +29,14 @@ USAGE = {"include_usage": True}
 class _Waiting:
     """Says on stderr what a question waits for, whenever that is another thing."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._told = ""
 
     def __call__(self, text: str) -> None:
         if text != self._told:
             colour = None if coloured(os.environ) else False  # told anew: in the client's thread there is no click context
-            click.echo(click.style(f"waiting: {text}", dim=True), err=True, color=colour)
+            click.echo(click.style(f"waiting: {self._settings.spelled(text)}", dim=True), err=True, color=colour)
         self._told = text
 
 
@@ -70,7 +71,7 @@ def chat(settings: Settings, /, model: str, text: str | None, system: str, timeo
         _talk(settings, conversation, manner)
         return
     conversation.say("user", _question(text))
-    settings.run(lambda context: _ask_once(context, settings.namespace, conversation, manner, as_json))
+    settings.run(lambda context: _ask_once(context, settings, conversation, manner, as_json))
 
 
 def _question(text: str | None) -> str:
@@ -85,10 +86,10 @@ def _refuse_without_a_terminal(as_json: bool) -> None:
         raise click.UsageError("TEXT is missing: without it one talks on a terminal, as text", click.get_current_context())
 
 
-async def _ask_once(context: Context, namespace: str, conversation: Conversation, manner: Manner, as_json: bool) -> None:
+async def _ask_once(context: Context, settings: Settings, conversation: Conversation, manner: Manner, as_json: bool) -> None:
     from matrix_client.async_client import AsyncMatrix
 
-    async with AsyncMatrix(context, namespace=namespace, on_wait=_Waiting()) as matrix:
+    async with AsyncMatrix(context, namespace=settings.namespace, on_wait=_Waiting(settings)) as matrix:
         if as_json:
             answer = await matrix.chat(conversation.model, conversation.messages, timeout=manner.timeout, **manner.params)
             click.echo(json.dumps(answer.raw, ensure_ascii=False))
@@ -115,14 +116,14 @@ def _talk(settings: Settings, conversation: Conversation, manner: Manner) -> Non
     settings.run(lambda context: _refuse_unknown(context, settings.namespace, conversation.model))
     context = open_context(settings.context, settings.home)
     with (
-        Matrix(context, namespace=settings.namespace, on_wait=_Waiting()) as matrix,
+        Matrix(context, namespace=settings.namespace, on_wait=_Waiting(settings)) as matrix,
         terminal_reader(resolve_home(settings.home).root / "chat-history") as read,
     ):
 
         def ask(messages: list[Message]) -> Generator[ChatDelta, None, None]:
             yield from matrix.chat(conversation.model, messages, stream=True, timeout=manner.timeout, stream_options=USAGE, **manner.params)
 
-        Repl(conversation, ask, read).run()
+        Repl(conversation, ask, read, settings.spelled).run()
 
 
 async def _refuse_unknown(context: Context, namespace: str, model: str) -> None:

@@ -60,7 +60,8 @@ def status(ctx: click.Context, output: str) -> None:
     if output == "json":
         click.echo(json.dumps(_record(held) | {"log": log}))
     else:
-        click.echo(f"running: {held}, log {log}" if held else "not running; start it with `matrix controller run --detach`")
+        start = settings.spelled("not running; start it with `matrix controller run --detach`")
+        click.echo(f"running: {held}, log {log}" if held else start)
     ctx.exit(Exit.OK if held else Exit.UNAVAILABLE)
 
 

@@ -10,7 +10,6 @@ import click
 from matrix_cli import completing
 from matrix_cli.commands.events import event_record
 from matrix_cli.formats import print_raw, yaml_text
-from matrix_cli.program import spelled
 from matrix_cli.references import Selection, read_keys
 from matrix_cli.settings import Command, Settings, pass_settings
 from matrix_cli.suggestions import not_found
@@ -48,6 +47,9 @@ def describe(settings: Settings, references: tuple[str, ...], output: str) -> No
             if index:
                 click.echo("\n---")
             _print(stored, verdict, events)
+            if len(events) > MOST_EVENTS:
+                earlier = f"{len(events) - MOST_EVENTS} earlier: {settings.spelling} events {settings.named(key)}"
+                click.echo(click.style(f"  {earlier}", dim=True))
 
     settings.run(work)
 
@@ -88,7 +90,7 @@ def _print(stored: StoredObject, verdict: Verdict, events: Sequence[Event]) -> N
     click.echo("".join(f"  {line}\n" for line in yaml_text(raw.get("spec", {})).splitlines()), nl=False)
     _conditions(raw)
     _endpoints(raw)
-    _events(stored.key, events)
+    _events(events)
 
 
 def _fields(pairs: Sequence[tuple[str, str]]) -> None:
@@ -127,10 +129,8 @@ def _endpoints(raw: Raw) -> None:
         print_table(("NAME", "SCOPE", "URL"), [(e["name"], e.get("scope", ""), e["url"]) for e in found], indent="  ")
 
 
-def _events(key: ObjectKey, events: Sequence[Event]) -> None:
+def _events(events: Sequence[Event]) -> None:
     if events:
         _section("Events")
         rows = [(age(e.last), e.type, e.reason, str(e.count), e.message) for e in events[-MOST_EVENTS:]]
         print_table(("LAST", "TYPE", "REASON", "COUNT", "MESSAGE"), rows, wrap=True, indent="  ")
-        if len(events) > MOST_EVENTS:
-            click.echo(click.style(spelled(f"  {len(events) - MOST_EVENTS} earlier: matrix events {key}"), dim=True))

@@ -7,7 +7,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -34,7 +34,11 @@ def doctor(ctx: click.Context, output: str) -> None:
     server, what is installed in it, the operator, and your rights. Starts, ends and changes nothing. Exit code 1 when there is a problem;
     warnings alone give 0.
     """
-    sections = _sections(ctx.ensure_object(Settings))
+    settings = ctx.ensure_object(Settings)
+    sections = {
+        section: [replace(finding, remedy=settings.spelled(finding.remedy)) for finding in found]
+        for section, found in _sections(settings).items()
+    }
     if output == "json":
         records = [{"section": section} | asdict(finding) for section, found in sections.items() for finding in found]
         click.echo(json.dumps(records, indent=2))

@@ -7,14 +7,14 @@ import os
 import shlex
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 import click
 
 from matrix_cli import completing
 from matrix_cli.clusters import address, find_cluster
-from matrix_cli.program import spelled
+from matrix_cli.program import current
 from matrix_cli.proxies import LOOPBACK, around_it, proxy_in_the_way
 from matrix_cli.settings import Command, Settings, pass_settings, remote
 from matrix_client.context import Context, LocalContext
@@ -55,8 +55,12 @@ def env(settings: Settings, subject: str | None, shell: str, local_port: int | N
     write, read = SHELLS[shell]
     click.echo(json.dumps(found) if output == "json" else "\n".join(write(name, value) for name, value in found.items()))
     if output == "text":
-        typed = ["matrix env", *sys.argv[sys.argv.index("env") + 1 :]] if "env" in sys.argv else ["matrix env"]
-        _hints(spelled(" ".join(typed)), read)
+        _hints(typed(sys.argv), read)
+
+
+def typed(argv: Sequence[str]) -> str:
+    """This very command, as a shell reads it."""
+    return shlex.join([*current().name.split(), *argv[1:]])
 
 
 def _forwarded(settings: Settings, cluster: StoredObject, url: str, local_port: int | None) -> str:
@@ -67,7 +71,7 @@ def _forwarded(settings: Settings, cluster: StoredObject, url: str, local_port: 
         socket.create_connection((LOOPBACK, port), LISTENING_SECONDS).close()
     except OSError:
         command, local = f"{settings.spelling} port-forward", f" {local_port}:openai" if local_port else ""
-        told = f"nothing listens at {LOOPBACK}:{port} yet; beside this, run: {command} {cluster.key}{local}"
+        told = f"nothing listens at {LOOPBACK}:{port} yet; beside this, run: {command} {settings.named(cluster.key)}{local}"
         click.echo(click.style("note: ", fg="yellow", bold=True) + told, err=True)
     return parts._replace(netloc=f"{LOOPBACK}:{port}").geturl()
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import click
 
 from matrix_cli import completing
 from matrix_cli.columns import flexible_column, headers_of, row_of
 from matrix_cli.formats import print_objects
-from matrix_cli.program import spelled
 from matrix_cli.references import Selection, read_selections
 from matrix_cli.settings import Command, Settings, pass_settings
 from matrix_cli.tables import print_table
@@ -18,6 +18,17 @@ from matrix_client.context import Context
 from matrix_crds.keys import ObjectKey
 from matrix_store.errors import NotFound
 from matrix_store.port import Store, StoredObject
+
+TABLES = ("table", "wide")
+
+
+class Form(NamedTuple):
+    """How it is shown."""
+
+    output: str
+    everywhere: bool
+    named: Callable[[ObjectKey], str]
+    """Writes a name that other commands read."""
 
 
 @click.command(cls=Command)
@@ -32,13 +43,18 @@ def get(settings: Settings, words: tuple[str, ...], output: str, watch: bool, al
     Without an argument, or with `matrix`, everything there is. Kinds go by their name, plural or short name, such as mxd.
     """
     selections = read_selections(words, settings.namespace)
+    form = Form(output, all_namespaces, settings.named)
 
     async def work(context: Context) -> None:
         store = await context.store()
         if watch:
-            await _watch(store, selections, output, all_namespaces)
+            await _watch(store, selections, form)
         else:
-            _show(await _select(store, selections, all_namespaces), selections, output, all_namespaces)
+            found = await _select(store, selections, all_namespaces)
+            _show(found, selections, form)
+            if not found and output in TABLES:
+                where = "" if all_namespaces else f" in namespace {selections[0].namespace}"
+                click.echo(settings.spelled(f"nothing here{where}; start something with `matrix up FILE`"), err=True)
 
     settings.run(work)
 
@@ -62,19 +78,16 @@ async def _one(store: Store, selection: Selection) -> StoredObject:
         raise await not_found(store, selection) from error
 
 
-def _show(found: Sequence[StoredObject], selections: Sequence[Selection], output: str, everywhere: bool) -> None:
-    if output not in {"table", "wide"}:
-        print_objects(found, output, single=len(selections) == 1 and selections[0].name is not None)
+def _show(found: Sequence[StoredObject], selections: Sequence[Selection], form: Form) -> None:
+    if form.output not in TABLES:
+        print_objects(found, form.output, form.named, single=len(selections) == 1 and selections[0].name is not None)
         return
     kinds = list(dict.fromkeys(selection.kind for selection in selections))
     tables = [(kind, members) for kind in kinds if (members := [stored for stored in found if stored.key.kind == kind])]
     for index, (kind, members) in enumerate(tables):
         if index:
             click.echo()
-        _print_kind(kind, members, output == "wide", everywhere, qualified=len(kinds) > 1)
-    if not found:
-        where = "" if everywhere else f" in namespace {selections[0].namespace}"
-        click.echo(spelled(f"nothing here{where}; start something with `matrix up FILE`"), err=True)
+        _print_kind(kind, members, form.output == "wide", form.everywhere, qualified=len(kinds) > 1)
 
 
 def _print_kind(kind: str, members: Sequence[StoredObject], wide: bool, everywhere: bool, *, qualified: bool) -> None:
@@ -83,19 +96,19 @@ def _print_kind(kind: str, members: Sequence[StoredObject], wide: bool, everywhe
     print_table(headers_of(kind, wide=wide, namespaced=everywhere), rows, flexible=flexible)
 
 
-async def _watch(store: Store, selections: Sequence[Selection], output: str, everywhere: bool) -> None:
+async def _watch(store: Store, selections: Sequence[Selection], form: Form) -> None:
     """Everything once, then what changed, until Ctrl-C."""
     from matrix_client.mirror import mirroring
 
     shown: dict[ObjectKey, StoredObject] = {}
-    namespaces = None if everywhere else {selection.namespace for selection in selections}
+    namespaces = None if form.everywhere else {selection.namespace for selection in selections}
     async with mirroring(store, sorted({selection.kind for selection in selections}), namespaces) as mirror:
         while True:
-            present = {key: stored for key, stored in mirror.objects.items() if _wanted(stored, selections, everywhere)}
+            present = {key: stored for key, stored in mirror.objects.items() if _wanted(stored, selections, form.everywhere)}
             news = [stored for key, stored in sorted(present.items()) if shown.get(key) != stored]
             for key in [key for key in shown if key not in present]:
-                _say_gone(shown[key], output)
-            _show_news(news, selections, output, everywhere)
+                _say_gone(shown[key], form.output)
+            _show_news(news, selections, form)
             shown = dict(present)
             await mirror.change()
 
@@ -109,13 +122,13 @@ def _wanted(stored: StoredObject, selections: Sequence[Selection], everywhere: b
     )
 
 
-def _show_news(news: Sequence[StoredObject], selections: Sequence[Selection], output: str, everywhere: bool) -> None:
-    if output in {"table", "wide"}:
+def _show_news(news: Sequence[StoredObject], selections: Sequence[Selection], form: Form) -> None:
+    if form.output in TABLES:
         if news:
-            _show(news, selections, output, everywhere)
+            _show(news, selections, form)
         return
     for stored in news:
-        click.echo(json.dumps(stored.raw)) if output == "json" else print_objects([stored], output, single=True)
+        click.echo(json.dumps(stored.raw)) if form.output == "json" else print_objects([stored], form.output, form.named, single=True)
 
 
 def _say_gone(stored: StoredObject, output: str) -> None:

@@ -12,7 +12,6 @@ import click
 
 from matrix_cli import completing
 from matrix_cli.clusters import find_cluster
-from matrix_cli.program import spelled
 from matrix_cli.settings import Command, Group, Settings, pass_settings
 from matrix_cli.tables import print_table
 from matrix_cli.times import Duration, age, span
@@ -97,7 +96,7 @@ def list_(settings: Settings, cluster: str | None, output: str) -> None:
     elif issued.keys:
         print_table(HEADERS, [row(key, now) for key in issued.keys], flexible=1)
     else:
-        click.echo(spelled(f"no keys for {found.key}; make one with `matrix keys issue`"), err=True)
+        click.echo(settings.spelled(f"no keys for {found.key}; make one with `matrix keys issue`"), err=True)
 
 
 @keys.command(cls=Command)

@@ -71,7 +71,7 @@ def _tell(settings: Settings, cluster: StoredObject, endpoint: str, here: str, p
     click.echo(here)
     click.echo(f"leads to {endpoint} of {cluster.key} (pod {pod}); Ctrl-C ends it", err=True)
     if endpoint == OPENAI:
-        command = f"{settings.spelling} env {cluster.key} --local-port {urlsplit(here).port}"
+        command = f"{settings.spelling} env {settings.named(cluster.key)} --local-port {urlsplit(here).port}"
         click.echo(f'in another terminal: eval "$({command})"', err=True)
     elif endpoint == "dashboard":
         click.echo(

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 import click
 
 from matrix_cli import completing
-from matrix_cli.program import spelled
 from matrix_cli.references import read_keys
 from matrix_cli.settings import Command, Group, Settings, pass_settings
 from matrix_cli.times import Duration
@@ -50,7 +49,8 @@ def restart(settings: Settings, references: tuple[str, ...], output: str) -> Non
         for key in keys:
             await change_spec(store, key, set_restarted(key, now))
             told = json.dumps({"object": str(key), "restartedAt": now})
-            click.echo(told if output == "json" else spelled(f"{key} restarts; follow it: matrix rollout status {key}"))
+            follow = f"{settings.spelling} rollout status {settings.named(key)}"
+            click.echo(told if output == "json" else f"{key} restarts; follow it: {follow}")
         await context.ensure_controller()
 
     settings.run(work)

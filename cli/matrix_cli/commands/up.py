@@ -46,12 +46,13 @@ def up(settings: Settings, files: tuple[Path, ...], backend: str | None, profile
         applied = await apply_manifests(await context.store(), manifests, settings.namespace)
         keys = [stored.key for stored, _ in applied]
         names = " ".join(map(str, keys))
-        go_on = [f"{settings.spelling} {rest}" for rest in (f"wait {names}", "get", f"down {names}")]
+        go_on = [f"matrix wait {names}", "matrix get", f"matrix down {names}"]
         if output == "text":
             for stored, result in applied:
                 click.echo(f"{stored.key} {result}", err=True)
         for orphan in await asyncio.to_thread(orphaned_rays) if settings.context == LOCAL else ():
-            click.echo(click.style("warning: ", fg="yellow", bold=True) + _in_one_line(causes.orphan_link(orphan)), err=True)
+            told = settings.spelled(_in_one_line(causes.orphan_link(orphan)))
+            click.echo(click.style("warning: ", fg="yellow", bold=True) + told, err=True)
         await wait_on_screen(context, dict.fromkeys(keys, ConditionIs()), timeout=timeout, output=output, go_on=go_on)
         return [stored for stored, _ in applied]
 
@@ -71,7 +72,7 @@ def _farewell(settings: Settings, ready: Sequence[StoredObject], seconds: float)
     if model is None:
         return text
     name = served_name(model)
-    place = f" -n {model.key.namespace}" if settings.given_namespace else ""
+    place = f" -n {model.key.namespace}" if model.key.namespace != settings.namespace else ""
     env = f'eval "$({settings.spelling} env {name}{place})"'
     beside = "" if settings.context == LOCAL else f", with `{settings.spelling} port-forward {name}{place}` beside it"
     return f'{text}; ask it: {settings.spelling} chat {name}{place} "Hello"\nfor OpenAI\'s clients: {env}{beside}'

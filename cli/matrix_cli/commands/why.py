@@ -7,6 +7,7 @@ import json
 import sys
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -14,7 +15,6 @@ import click
 from matrix_cli import causes, completing
 from matrix_cli.exits import Exit
 from matrix_cli.local_backend import orphaned_rays
-from matrix_cli.program import spelled
 from matrix_cli.references import read_keys
 from matrix_cli.settings import Command, Settings, remote
 from matrix_cli.tables import terminal_width
@@ -43,7 +43,8 @@ def why(ctx: click.Context, references: tuple[str, ...], output: str) -> None:
     if len(keys) != 1:
         raise click.UsageError("name one object", ctx)
     snapshot = settings.run(lambda context: _snapshot(context, keys[0].namespace))
-    links = causes.explain(keys[0], snapshot)
+    found = causes.explain(keys[0], snapshot)
+    links = [replace(link, statement=settings.spelled(link.statement), remedy=settings.spelled(link.remedy)) for link in found]
     _print_json(links) if output == "json" else _print(links)
     ctx.exit(_code(keys[0], links, snapshot))
 
@@ -95,9 +96,9 @@ def _print(links: Sequence[causes.Link]) -> None:
     for depth, link in enumerate(links):
         mark = click.style("✓ ", fg="green") if link.healthy else click.style("✗ ", fg="red")
         lead = "besides, " if link.beside else "because " if depth else ""
-        _paragraphs(mark, spelled(f"{lead}{link.subject} {link.statement}"), width)
+        _paragraphs(mark, f"{lead}{link.subject} {link.statement}", width)
         if link.remedy:
-            _paragraphs(click.style("  → ", fg="cyan"), spelled(link.remedy), width)
+            _paragraphs(click.style("  → ", fg="cyan"), link.remedy, width)
 
 
 def _paragraphs(mark: str, text: str, width: int) -> None:

@@ -102,7 +102,8 @@ def test_port_forward_prints_the_address_until_it_is_told_to_end(place: Place, n
             running.send_signal(signal.SIGINT)
             _, told = running.communicate(timeout=SECONDS)
     assert running.returncode == 0
-    assert "pod lab-head-1" in told and f"matrix --context kubernetes env MatrixCluster/{place.namespace}/lab --local-port" in told
+    assert "pod lab-head-1" in told
+    assert f"matrix --context kubernetes -n {place.namespace} env MatrixCluster/{place.namespace}/lab --local-port" in told
 
 
 def test_a_port_that_is_taken_and_an_endpoint_that_there_is_not_are_said(matrix: Cli, place: Place) -> None:

@@ -46,7 +46,7 @@ def test_a_manifest_is_applied_shown_changed_and_deleted(matrix: Cli, namespace:
     assert [line.split()[0] for line in matrix("get", "mxc").splitlines()] == ["NAME", "quickstart"]
     assert "Waits for:  the controller to look at it" in matrix("describe", "mxd/smollm2")
     why = matrix("why", "mxd/smollm2", code=1)
-    assert "no operator is installed" in why and "matrix operator run" in why
+    assert "no operator is installed" in why and f"`matrix --context kubernetes -n {namespace} operator run`" in why
     assert matrix("scale", "mxd/smollm2", "--replicas", "3") == f"ModelDeployment/{namespace}/smollm2 scaled from 1 to 3\n"
     assert "-  replicas: 3\n+  replicas: 1" in matrix("apply", "--dry-run", QUICKSTART)
     assert json.loads(matrix("get", "mxd/smollm2", "-o", "json"))["spec"]["replicas"] == 3

@@ -50,7 +50,7 @@ def test_it_works_where_kubectl_works(kubeconfig: Path, namespace: str) -> None:
     assert kubectl("get", "mxc", "-o", "name", "-n", namespace, kubeconfig=kubeconfig).stdout.strip() == "matrixcluster.matrix.dev/lab"
     assert "lab" in kubectl("matrix", "get", "mxc", kubeconfig=kubeconfig).stdout
     elsewhere = kubectl("matrix", "get", "mxc", "-n", "default", kubeconfig=kubeconfig)
-    assert "nothing here in namespace default; start something with `kubectl matrix up FILE`" in elsewhere.stderr
+    assert "nothing here in namespace default; start something with `kubectl matrix -n default up FILE`" in elsewhere.stderr
     told = kubectl("matrix", "why", "mxc/lab", kubeconfig=kubeconfig)
     assert told.returncode == 1 and "lab" in told.stdout and "`matrix " not in told.stdout
 

@@ -28,7 +28,7 @@ spec:
 
 def run(world: World, *args: str | Path, stdin: str | None = None) -> Result:
     """The result of `matrix ARGS` on the world's state directory."""
-    return CliRunner().invoke(matrix, ["--home", str(world.home.root), *map(str, args)], input=stdin)
+    return CliRunner().invoke(matrix, [*map(str, args)], input=stdin, env={"MATRIX_HOME": str(world.home.root)})
 
 
 def records(result: Result) -> list[Any]:

@@ -249,9 +249,9 @@ def test_down_that_takes_too_long_goes_on(managed: World) -> None:
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        (["up", "{file}"], "`matrix wait MatrixCluster/lab ModelDeployment/chat`, `matrix get`, `matrix down MatrixCluster/lab"),
-        (["wait", "mxd/chat"], "`matrix why ModelDeployment/chat`"),
-        (["down", "mxc/lab"], "`matrix wait MatrixCluster/lab --for delete`"),
+        (["up", "{file}"], "`{matrix} wait MatrixCluster/lab ModelDeployment/chat`, `{matrix} get`, `{matrix} down MatrixCluster/lab"),
+        (["wait", "mxd/chat"], "`{matrix} why ModelDeployment/chat`"),
+        (["down", "mxc/lab"], "`{matrix} wait MatrixCluster/lab --for delete`"),
     ],
 )
 def test_ctrl_c_leaves_it_going_and_says_how_to_go_on(managed: World, tmp_path: Path, command: list[str], says: str) -> None:
@@ -268,6 +268,6 @@ def test_ctrl_c_leaves_it_going_and_says_how_to_go_on(managed: World, tmp_path: 
         assert process.wait(10) == Exit.INTERRUPTED
 
     assert told.splitlines()[-1].startswith("error: interrupted; it goes on in the background: ")
-    assert says in told
+    assert says.format(matrix=f"matrix --home {managed.home.root}") in told
     assert "Traceback" not in told
     assert managed.find(LAB) is not None

@@ -23,6 +23,7 @@ from tests.unit.store.kubernetes.server import SERVER, is_watch, listed, status,
 
 TEAM = "team"
 LAB, CHAT = ObjectKey("MatrixCluster", TEAM, "lab"), ObjectKey("ModelDeployment", TEAM, "chat")
+IN_DEFAULT = LAB._replace(namespace="default")
 
 
 class Team(KubernetesContext):
@@ -127,3 +128,17 @@ def test_waiting_looks_at_each_namespace_of_its_objects_and_at_no_other(team: Te
     assert run("wait", "mxc/team/lab", "mxc/other/lab").exit_code == Exit.OK
     del team.objects[there]
     assert run("wait", "mxc/team/lab", "mxc/other/lab").exit_code == Exit.NOT_FOUND
+
+
+def test_an_object_of_default_is_named_with_its_namespace_where_another_is_meant_without(team: Team) -> None:
+    team.put(IN_DEFAULT, ready("False", "Starting", "the head"))
+    late = run("wait", "mxc/default/lab", "--timeout", "0.1")
+
+    assert late.exit_code == Exit.TIMEOUT
+    assert "see `matrix --context kubernetes why MatrixCluster/default/lab`" in late.stderr
+    assert run("get", "-n", "default", "-o", "name").stdout == "MatrixCluster/default/lab\n"
+
+
+def test_a_command_that_is_named_means_the_namespace_that_was_given(team: Team) -> None:
+    told = run("get", "-n", "other").stderr
+    assert told == "nothing here in namespace other; start something with `matrix --context kubernetes -n other up FILE`\n"
