@@ -13,7 +13,7 @@ from matrix_store.errors import Forbidden, StoreError, Unavailable
 from matrix_store.kubernetes.api import Api
 from matrix_store.kubernetes.connection import CONNECT_SECONDS, Connection
 from matrix_store.kubernetes.faults import refusal, unreachable
-from matrix_store.kubernetes.transport import reply
+from matrix_store.kubernetes.transport import LineSplitter, keep_alive, reply
 from matrix_store.kubernetes.websocket import open_websocket, pod_path
 from matrix_store.port import Raw
 
@@ -30,19 +30,40 @@ async def labelled(api: Api, namespace: str, label: str, value: str) -> list[Raw
 
 
 async def output_of(
-    connection: Connection, namespace: str, pod: str, container: str, *, lines: int, follow: bool = False, previous: bool = False
+    connection: Connection,
+    namespace: str,
+    pod: str,
+    container: str,
+    *,
+    lines: int | None = None,
+    since: str = "",
+    stamps: bool = False,
+    follow: bool = False,
+    previous: bool = False,
 ) -> AsyncIterator[str]:
-    """The last lines that a container wrote, then, with `follow`, what it writes until it ends; `previous`: of the one before its last
-    restart. Raises NotFound, Forbidden, Rejected (it has not started; there was none before), Unavailable."""
-    params = {"container": container, "tailLines": str(lines), "follow": _word(follow), "previous": _word(previous)}
+    """The last `lines` lines that a container wrote (None: all), then, with `follow`, what it writes until it ends; `previous`: of the one
+    before its last restart; `stamps`: each behind the time of its writing; `since`: from the second of that time on. Raises NotFound,
+    Forbidden, Rejected (it has not started; there was none before), Unavailable."""
+    flags = {"follow": follow, "previous": previous, "timestamps": stamps}
+    params = {"container": container} | {name: "true" for name, given in flags.items() if given}
+    if lines is not None:
+        params["tailLines"] = str(lines)
+    if since:
+        params["sinceTime"] = since
     path, timeout = pod_path(namespace, pod, "log"), httpx2.Timeout(30.0, connect=CONNECT_SECONDS, read=None if follow else 30.0)
     try:
         async with connection.http.stream("GET", path, params=params, timeout=timeout) as answer:
             if answer.status_code >= 400:
                 await answer.aread()
                 raise _with_right(refusal(reply(answer)), "get", "pods/log")
-            async for line in answer.aiter_lines():
-                yield line
+            if "network_stream" in answer.extensions:
+                keep_alive(answer.extensions["network_stream"].get_extra_info("socket"))
+            splitter = LineSplitter()
+            async for piece in answer.aiter_bytes():
+                for line in splitter.whole(piece):
+                    yield line.decode(errors="replace")
+            if splitter.rest:
+                yield splitter.rest.decode(errors="replace")
     except (httpx2.HTTPError, OSError) as error:
         raise unreachable(error, connection.server) from error
 
@@ -53,22 +74,23 @@ async def run(connection: Connection, namespace: str, pod: str, container: str, 
     streams = [(name, "true") for name in ("stdin", "stdout", "stderr")]
     query = urlencode([("container", container), *streams, *(("command", word) for word in argv)])
     opened = await open_websocket(connection, pod_path(namespace, pod, "exec"), query)
-    printed, complaints = b"", b""
+    printed, complaints = LineSplitter(), b""
     try:
         while True:
             try:
                 message = await opened.recv(decode=False)
             except ConnectionClosedOK:
-                return
+                break
             channel, data = (message[0], message[1:]) if message else (STDOUT, b"")
             if channel == STDOUT:
-                *whole, printed = (printed + data).split(b"\n")
-                for line in whole:
+                for line in printed.whole(data):
                     yield line.decode(errors="replace")
             elif channel == STDERR:
                 complaints = (complaints + data)[-1000:]
             elif channel == ENDED and json.loads(data or b"{}").get("status") != "Success":
                 raise Unavailable(f"{argv[0]} in pod {pod} failed: {_one_line(complaints) or _one_line(data)}")
+        if printed.rest:
+            yield printed.rest.decode(errors="replace")
     except ConnectionClosed as error:
         raise Unavailable(f"the connection to pod {pod} broke: {error}") from error
     finally:
@@ -77,10 +99,6 @@ async def run(connection: Connection, namespace: str, pod: str, container: str, 
 
 def _with_right(error: StoreError, verb: str, resource: str) -> StoreError:
     return Forbidden(f"{error} with `{verb}` on {resource}") if isinstance(error, Forbidden) else error
-
-
-def _word(value: bool) -> str:
-    return "true" if value else "false"
 
 
 def _one_line(text: bytes) -> str:

@@ -6,8 +6,6 @@ Protocol v4.channel.k8s.io: each message begins with the number of a channel (k8
 from __future__ import annotations
 
 import json
-import socket
-from contextlib import suppress
 from typing import Any
 
 import httpx2
@@ -18,15 +16,13 @@ from websockets.typing import Subprotocol
 from matrix_store.errors import Forbidden, NotFound, StoreError, Unavailable
 from matrix_store.kubernetes.connection import AGENT, SOCKS, Connection
 from matrix_store.kubernetes.faults import refusal_of, unreachable
+from matrix_store.kubernetes.transport import keep_alive
 
 PROTOCOL = Subprotocol("v4.channel.k8s.io")
 OPEN_SECONDS = 10.0
 """Until the kubelet has answered."""
 QUEUED_MESSAGES = 64
 """Of at most 32 KiB each, before reading from the network stops."""
-_KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
-"""In seconds: a server that has gone without a word is noticed after a minute. Not by pings of the websocket: the answer would wait
-behind data that nobody reads for the moment."""
 
 
 def pod_path(namespace: str, pod: str, subresource: str) -> str:
@@ -70,12 +66,12 @@ async def _upgrade(connection: Connection, url: str, request: httpx2.Request) ->
         user_agent_header=AGENT,
         compression=None,
         open_timeout=OPEN_SECONDS,
-        ping_interval=None,
+        ping_interval=None,  # the answer would wait behind data that nobody reads for the moment
         max_size=None,
         max_queue=QUEUED_MESSAGES,
         **_proxy(connection),
     )
-    _keep_alive(opened.transport.get_extra_info("socket"))
+    keep_alive(opened.transport.get_extra_info("socket"))
     return opened
 
 
@@ -86,16 +82,6 @@ def _proxy(connection: Connection) -> dict[str, Any]:
         return {}
     url = connection.proxy.replace("socks5:", "socks5h:", 1)
     return {"proxy": url, "proxy_ssl": connection.tls} if url.startswith("https:") else {"proxy": url}
-
-
-def _keep_alive(connected: Any) -> None:
-    """There is no socket any more where the other side closed at once: what it sent before can still be read."""
-    if connected is None:
-        return
-    with suppress(OSError):
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in _KEEPALIVE:
-            connected.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _refusal(refused: InvalidStatus, path: str) -> StoreError:
