@@ -106,7 +106,8 @@ class Attempts:
 
     async def _take(self, fleet: Fleet, candidate: Candidate, route: Route) -> Seat:
         self._number += 1
-        name = route.target.served_name
+        # While a change of the name is rolled out, the former replicas know the former one.
+        name = candidate.replica.model or route.target.served_name
         try:
             metadata = await fleet.metadata(self._number, name)
             return Seat(fleet, candidate, fleet.line(candidate), name, metadata, fleet.token)

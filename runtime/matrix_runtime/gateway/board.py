@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
@@ -11,6 +11,7 @@ import httpx2
 
 from matrix_client.directory_watch import KnownReplica
 from matrix_proto.state import STATE_PATH, Progress, ReplicaState, ReplicaView, State
+from matrix_runtime.gateway.desired import answers_to
 from matrix_runtime.gateway.settings import GatewaySettings, ServedModel
 from matrix_runtime.gateway.slots import Slots
 from matrix_runtime.system.bell import Bell
@@ -44,7 +45,10 @@ class KnownBoard:
         self._models: dict[str, ServedModel] = {}
         self._slots = Slots()
         self._backends: Mapping[str, str] = {}
-        self._routed: set[str] = set()
+        self._names: defaultdict[str, set[str]] = defaultdict(set)
+        """Served names, by application."""
+        self._routed: set[tuple[str, str]] = set()
+        """Application and served name of replicas."""
         self._bell = Bell()
         self._configured = self._met = False
 
@@ -52,6 +56,9 @@ class KnownBoard:
         """Takes the models that are declared now."""
         self._models = {model.name: model for model in settings.models}
         self._backends = self._slots.assign(self._models.values())
+        self._names.clear()
+        for model in self._models.values():
+            self._names[model.application].add(model.name)
         self._configured = True
         self.ring()
 
@@ -74,11 +81,12 @@ class KnownBoard:
         return self._backends.get(name)
 
     def up(self, application: str) -> bool:
-        return application in self._routed
+        names = self._names.get(application, ())
+        return any(of == application and answers_to(model, names) for of, model in self._routed)
 
     def routed(self, replicas: Mapping[str, KnownReplica]) -> None:
         """HAProxy has been told of these."""
-        routed = {replica.application for replica in replicas.values() if replica.state is ReplicaState.READY}
+        routed = {(replica.application, replica.model) for replica in replicas.values() if replica.state is ReplicaState.READY}
         if routed != self._routed:
             self._routed = routed
             self.ring()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -57,9 +57,12 @@ def desired(
     by_application: dict[str, list[KnownReplica]] = {}
     for replica in replicas:
         by_application.setdefault(replica.application, []).append(replica)
+    names: dict[str, set[str]] = {}
+    for name, slot in slots.items():
+        names.setdefault(slot, set()).add(name)
     servers: dict[str, Mapping[str, Server]] = {}
     for slot, application in applications.items():
-        servers |= _backends(slot, by_application.get(application, []), sessions)
+        servers |= _backends(slot, by_application.get(application, []), names.get(slot, set()), sessions)
     maps = {"keys": key_map(keys, token), "models": dict(slots), "upstream": {UPSTREAM: token} if token else {}}
     return Desired(maps, servers)
 
@@ -75,10 +78,19 @@ def server_name(replica: KnownReplica, port: int) -> str:
     return f"{_plain(replica.id)}-{port}"
 
 
-def _backends(slot: str, replicas: list[KnownReplica], sessions: Mapping[str, int]) -> dict[str, Mapping[str, Server]]:
+def answers_to(model: str, names: Collection[str]) -> bool:
+    """Whether a replica that serves `model` is one for these served names of its application. After a change of the name the former
+    replicas are there for a while: to what is asked under the new one they would answer that they don't know it."""
+    return not names or model in names
+
+
+def _backends(
+    slot: str, replicas: list[KnownReplica], names: Collection[str], sessions: Mapping[str, int]
+) -> dict[str, Mapping[str, Server]]:
     live = [r for r in replicas if r.state in (ReplicaState.READY, ReplicaState.DRAINING) and r.http_url]
-    sound = any(r.state is ReplicaState.READY and not r.suspect for r in live)
-    out = {r.id for r in live if r.state is ReplicaState.DRAINING or (r.suspect and sound)}
+    ending = {r.id for r in live if r.state is ReplicaState.DRAINING or not answers_to(r.model, names)}
+    sound = any(r.id not in ending and not r.suspect for r in live)
+    out = ending | {r.id for r in live if r.suspect and sound}
     share = _weights(slot, [r for r in live if r.id not in out], sessions)
     backends: dict[str, dict[str, Server]] = {slot: {}, slot + GRPC_SUFFIX: {}}
     for replica in live:

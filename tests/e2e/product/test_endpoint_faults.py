@@ -6,9 +6,11 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 
+import httpx2
 import psutil
 import pytest
 
+from matrix_client import Matrix
 from matrix_client.errors import RequestError
 from tests.e2e.product.crowd import Crowd
 from tests.e2e.product.inside import Inside
@@ -144,6 +146,26 @@ def test_a_rolling_change_under_load_loses_nothing(inside: Inside, report: Repor
         crowd.end()
     tell(report, f"rolled, {replicas} replicas, surge {surge} %", crowd)
     assert crowd.lost == [] and crowd.broken == [], crowd.errors()
+
+
+def test_a_change_of_the_served_name_loses_nothing_either(inside: Inside) -> None:
+    """The former replicas don't know the new name: over HTTP it waits for one that does, and gRPC asks each for the name that it has."""
+    product, address, spec = inside.product, inside.address(), {"replicas": 1, "rollout": {"surgePercent": 100}}
+    product.apply(model(**spec))
+    until(lambda: len(inside.replica(MODEL)) == 1, 60, "there is not one replica")
+    product.wait(f"mxd/{MODEL}")
+    before = inside.replica(MODEL)
+    product.apply(model(**spec, model={"source": "file:///none", "servedName": "renamed"}))
+    headers = {"Authorization": f"Bearer {address.client_token}"}
+    with httpx2.Client(base_url=f"{address.public.gateway_url}/v1", headers=headers, timeout=90, trust_env=False) as http:
+        until(lambda: "renamed" in http.get("/models").text, 30, "the gateway does not know the name")
+        question = {"model": "renamed", "messages": [{"role": "user", "content": "who are you?"}], "max_tokens": 2}
+        with Matrix(home=product.home.root) as matrix:
+            assert str(matrix.chat(MODEL, "who are you?", max_tokens=2))
+        assert set(before) <= set(inside.replica(MODEL)), "it was rolled out already: the test has tested nothing"
+        answer = http.post("/chat/completions", json=question)
+        assert answer.status_code == 200, answer.text
+    product.wait(f"mxd/{MODEL}")
 
 
 def test_a_killed_raylet_takes_all_down_and_the_questions_wait(inside: Inside, report: Report) -> None:

@@ -61,9 +61,23 @@ def test_messages_go_as_they_are_and_the_served_name_is_sent(world: World) -> No
     async def work(lab: Lab) -> None:
         served = SPECS["ModelDeployment"] | {"model": {"source": "hf://org/model", "servedName": "org/Model-1"}}
         await asyncio.to_thread(world.put, CHAT, ready(), served)
+        lab.tell(lab.replicas[0], model="org/Model-1")
         await lab.matrix.chat("org/Model-1", messages)
         await lab.matrix.chat("chat", messages)
         assert [(request["model"], request["messages"]) for request in lab.replicas[0].requests] == [("org/Model-1", messages)] * 2
+
+    in_lab(world, work)
+
+
+def test_a_replica_that_still_has_the_former_name_is_asked_under_that_one(world: World) -> None:
+    """While a change of the served name is rolled out it would not know the new one."""
+
+    async def work(lab: Lab) -> None:
+        served = SPECS["ModelDeployment"] | {"model": {"source": "hf://org/model", "servedName": "new"}}
+        await asyncio.to_thread(world.put, CHAT, ready(), served)
+        await lab.matrix.chat("new", "hello")
+        await lab.matrix.chat("chat", "hello")
+        assert [request["model"] for request in lab.replicas[0].requests] == ["chat", "chat"]
 
     in_lab(world, work)
 

@@ -39,7 +39,7 @@ def example() -> Desired:
     replicas = [
         known("a", "mx-md-smollm2", 7001),
         known("b", "mx-md-smollm2", 7003, state="Draining"),
-        known("c", "mx-md-qwen", 7005, host="[::1]"),
+        known("c", "mx-md-qwen", 7005, host="[::1]", model="org/qwen:8b"),
         known("d", "mx-md-qwen", 7007, state="Starting"),
     ]
     return desired(backends, slots.applications, replicas, KEYS, "the-token", {})

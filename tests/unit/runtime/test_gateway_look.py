@@ -15,6 +15,8 @@ from matrix_proto.state import Gateway as Report
 from matrix_proto.state import State
 from matrix_runtime.gateway import gateway
 from matrix_runtime.gateway.board import KnownBoard
+from matrix_runtime.gateway.settings import GatewaySettings, ServedModel
+from tests.unit.runtime.gateway_replicas import known
 
 SECONDS = 20
 
@@ -74,3 +76,14 @@ def test_a_refusal_of_haproxys_is_told_only_when_it_persists(tmp_path: Path, mon
     told = [looked._refusal(refused) for refused in (["no"], ["no"], [], ["no"], ["no"], ["no", "never"], [])]
     assert told == ["", "", "", "", "", "HAProxy refused 2 changes, the first: no", ""]
     asyncio.run(looked.stop())
+
+
+def test_a_model_is_up_when_a_replica_has_a_name_that_it_is_served_under() -> None:
+    board = KnownBoard(NoReplicas(), no_look)
+    board.configure(GatewaySettings(models=(ServedModel(name="former", application="x"),)))
+    board.routed({"a": known("a", "x", 1, model="former")})
+    assert board.up("x") and not board.up("y")
+    board.configure(GatewaySettings(models=(ServedModel(name="now", application="x"),)))
+    assert not board.up("x"), "what is asked under the new name waits for a replica that knows it"
+    board.routed({"a": known("a", "x", 1, model="former"), "b": known("b", "x", 11, model="now")})
+    assert board.up("x")

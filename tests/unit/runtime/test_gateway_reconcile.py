@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from matrix_client.directory_watch import KnownReplica
 from matrix_crds.deployment import RoutingPolicy
 from matrix_runtime.gateway.admin import Actual, ActualServer, escaped, parse_map, parse_servers, parse_statistics, sessions
 from matrix_runtime.gateway.desired import MAPS, Desired, Server, desired
@@ -153,6 +154,19 @@ def test_a_suspect_replica_gets_nothing_new_while_there_is_another() -> None:
     assert {name: server.draining for name, server in servers.items()} == {"a-1": True, "b-11": False}
     alone = desired({}, {"round-0": "x"}, both[:1], (), "t", {}).servers["round-0"]
     assert not alone["a-1"].draining, "suspect is not gone"
+
+
+def test_after_a_change_of_the_served_name_the_former_replicas_get_nothing_new() -> None:
+    """They would answer that they don't know the name; what they have begun goes on."""
+    both = [known("a", "x", 1, model="former"), known("b", "x", 11, model="now")]
+
+    def draining(*replicas: KnownReplica) -> dict[str, bool]:
+        servers = desired({"now": "round-0", "alias": "round-0"}, {"round-0": "x"}, replicas, (), "t", {}).servers["round-0"]
+        return {name: server.draining for name, server in servers.items()}
+
+    assert draining(*both) == {"a-1": True, "b-11": False}
+    assert draining(both[0]) == {"a-1": True}
+    assert draining(both[0], known("b", "x", 11, model="now", suspect=True)) == {"a-1": True, "b-11": False}, "it is the only one"
 
 
 def test_a_replica_that_starts_or_has_failed_is_no_server() -> None:
