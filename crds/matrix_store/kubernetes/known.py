@@ -12,7 +12,8 @@ class Known:
     """The last state of each object that was told. Its methods give the changes to tell, and count them as told.
 
     Lists and events may arrive in any order: versions decide what is newer. They are decimal numbers that grow (by the Kubernetes API
-    conventions since 1.35, and so in all releases before).
+    conventions since 1.35, and so in all releases before). Lists are read one after the other, and not from a cache of the server's: one
+    that is older than the last means that the server's store was restored from a backup, and counts whatever its versions are.
     """
 
     def __init__(self) -> None:
@@ -23,10 +24,12 @@ class Known:
     def present(self, item: StoredObject) -> list[Change]:
         """An object was seen. One that was replaced by another of the same name is Deleted, then Changed. Old news are none."""
         known = self._objects.get(item.key)
-        replaced = known is not None and known.uid != item.uid
         newest = self._listed.get(item.key.kind, -1) if known is None else int(known.resource_version)
-        if int(item.resource_version) <= newest:
-            return []
+        return self._seen(item) if int(item.resource_version) > newest else []
+
+    def _seen(self, item: StoredObject) -> list[Change]:
+        known = self._objects.get(item.key)
+        replaced = known is not None and known.uid != item.uid
         gone = self.absent(item.key) if replaced else []
         self._objects[item.key] = item
         return [*gone, Change(ChangeType.CHANGED, item.key, item)]
@@ -45,7 +48,8 @@ class Known:
         found = {item.key: item for item in items}
         gone = [key for key in self._objects if key.kind == kind and key not in found]
         changes = [change for key in gone for change in self.absent(key)]
+        restored = version < self._listed.get(kind, -1)
         self._listed[kind] = -1  # an object of the list is news although it is older than the list
-        changes += [change for item in found.values() for change in self.present(item)]
+        changes += [change for item in found.values() for change in (self._seen(item) if restored else self.present(item))]
         self._listed[kind] = version
         return changes

@@ -46,6 +46,19 @@ def test_a_list_of_one_kind_says_nothing_of_another() -> None:
     assert known.listed("ModelDeployment", [], 9) == []
 
 
+def test_a_store_that_was_restored_from_a_backup_counts_though_its_versions_are_lower() -> None:
+    known = Known()
+    known.listed(KIND, [item("a", 80), item("b", 85), item("c", 88)], 90)
+    told = known.listed(KIND, [item("a", 40), item("c", 30, "former")], 50)
+    assert [(change.type, change.key) for change in told] == [
+        (ChangeType.DELETED, key("b")),
+        (ChangeType.CHANGED, key("a")),
+        (ChangeType.DELETED, key("c")),
+        (ChangeType.CHANGED, key("c")),
+    ]
+    assert known.present(item("a", 39)) == [] and [change.type for change in known.present(item("a", 51))] == [ChangeType.CHANGED]
+
+
 STEPS = st.lists(st.tuples(st.sampled_from("ab"), st.booleans()), max_size=12)
 
 
