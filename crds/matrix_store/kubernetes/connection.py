@@ -19,6 +19,7 @@ from lightkube.core.exceptions import ConfigError
 
 from matrix_store.errors import Unavailable
 from matrix_store.kubernetes.credentials import credentials
+from matrix_store.kubernetes.keepalive import keep_alive_from_here
 from matrix_store.kubernetes.kubeconfig import HELP as HELP
 from matrix_store.kubernetes.kubeconfig import Headers, Selected, select
 
@@ -67,7 +68,8 @@ def connect(context: str | None = None, kubeconfig: Path | None = None, connecti
         if selected.proxy:
             options["proxy"] = httpx2.Proxy(selected.proxy, ssl_context=tls if selected.proxy.startswith("https:") else None)
         limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
-        http = httpx2.AsyncClient(**options, limits=limits, headers=_encoded(("User-Agent", AGENT), *selected.headers))
+        headers, hooks = _encoded(("User-Agent", AGENT), *selected.headers), {"request": [keep_alive_from_here]}
+        http = httpx2.AsyncClient(**options, limits=limits, headers=headers, event_hooks=hooks)
     except ImportError as error:
         raise Unavailable(f"{config.cluster.server} {SOCKS}") from error
     except (ConfigError, OSError, ValueError, httpx2.InvalidURL) as error:  # a certificate or token that can't be read

@@ -13,7 +13,7 @@ from matrix_store.errors import Forbidden, StoreError, Unavailable
 from matrix_store.kubernetes.api import Api
 from matrix_store.kubernetes.connection import CONNECT_SECONDS, Connection
 from matrix_store.kubernetes.faults import refusal, unreachable
-from matrix_store.kubernetes.transport import LineSplitter, keep_alive, reply
+from matrix_store.kubernetes.transport import LineSplitter, reply
 from matrix_store.kubernetes.websocket import open_websocket, pod_path
 from matrix_store.port import Raw
 
@@ -56,8 +56,6 @@ async def output_of(
             if answer.status_code >= 400:
                 await answer.aread()
                 raise _with_right(refusal(reply(answer)), "get", "pods/log")
-            if "network_stream" in answer.extensions:
-                keep_alive(answer.extensions["network_stream"].get_extra_info("socket"))
             splitter = LineSplitter()
             async for piece in answer.aiter_bytes():
                 for line in splitter.whole(piece):

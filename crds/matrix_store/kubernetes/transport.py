@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import suppress
-from typing import Any, Protocol
+from typing import Protocol
 
 import httpx2
 
 from matrix_store.kubernetes.connection import CONNECT_SECONDS
 from matrix_store.kubernetes.faults import Reply, refusal
-
-_KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
-"""In seconds: a server that has gone without a word is noticed after a minute."""
 
 
 class Transport(Protocol):
@@ -86,14 +81,3 @@ class LineSplitter:
 def reply(answer: httpx2.Response) -> Reply:
     """An answer that was read."""
     return Reply(answer.status_code, answer.headers, answer.content, str(answer.request.url))
-
-
-def keep_alive(connected: Any) -> None:
-    """For a socket on which nothing may come for long. There is none any more where the other side closed at once: what it sent before
-    can still be read."""
-    if connected is None:
-        return
-    with suppress(OSError):
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in _KEEPALIVE:
-            connected.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -16,7 +16,7 @@ from websockets.typing import Subprotocol
 from matrix_store.errors import Forbidden, NotFound, StoreError, Unavailable
 from matrix_store.kubernetes.connection import AGENT, SOCKS, Connection
 from matrix_store.kubernetes.faults import refusal_of, unreachable
-from matrix_store.kubernetes.transport import keep_alive
+from matrix_store.kubernetes.keepalive import keep_alive
 
 PROTOCOL = Subprotocol("v4.channel.k8s.io")
 OPEN_SECONDS = 10.0

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import httpx2
+import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from matrix_store.kubernetes.connection import Connection
+from matrix_store.kubernetes.connection import Connection, connect
 from matrix_store.kubernetes.pods import output_of, run
 from matrix_store.kubernetes.websocket import PROTOCOL
 from tests.unit.store.support import run as finished
@@ -35,17 +37,43 @@ async def answering(body: bytes) -> AsyncIterator[Connection]:
             yield Connection(http, url, "default")
 
 
+def kubeconfig(directory: Path, server: str) -> Path:
+    """Of a cluster that asks nobody who they are."""
+    context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
+    known = {"clusters": [{"name": "c", "cluster": {"server": server}}], "users": [{"name": "u", "user": {}}]}
+    path = directory / "kubeconfig"
+    path.write_text(json.dumps({"apiVersion": "v1", "kind": "Config", "current-context": "c", "contexts": [context], **known}))
+    return path
+
+
 def timers(port: int) -> list[str]:
     """Those of the connections of this machine to that port."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return [row[5].partition(":")[0] for row in rows if int(row[2].rpartition(":")[2], 16) == port]
 
 
-def test_a_silent_log_is_watched_over_by_tcp() -> None:
+def test_a_log_in_which_nothing_has_come_yet_is_watched_over_by_tcp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    asked = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await reader.read()
+        writer.close()
+
     async def look() -> list[str]:
-        async with answering(b"one\n") as connection, aclosing(output_of(connection, "default", "p", "c", follow=True)) as lines:  # type: ignore[type-var]
-            assert await anext(aiter(lines)) == "one"
-            return timers(httpx2.URL(connection.server).port or 0)
+        async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            connection = connect(kubeconfig=kubeconfig(tmp_path, f"http://127.0.0.1:{port}"))
+            reading = asyncio.create_task(anext(aiter(output_of(connection, "default", "p", "c", follow=True))))  # type: ignore[var-annotated,arg-type]
+            await asked.wait()
+            try:
+                return timers(port)
+            finally:
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
+                await connection.http.aclose()
 
     assert finished(look()) == [KEEPALIVE_TIMER]
 
