@@ -12,6 +12,7 @@ import click
 from matrix_cli import completing
 from matrix_cli.follow import Tail
 from matrix_cli.pod_logs import Look, PodLogs
+from matrix_cli.pod_reading import follow, show
 from matrix_cli.references import Selection, read_keys
 from matrix_cli.settings import Command, Settings, local, pass_settings, remote
 from matrix_cli.suggestions import not_found
@@ -64,15 +65,17 @@ async def _of_pods(context: KubernetesContext, subject: str, namespace: str, com
     if subject == CONTROLLER:
         raise UsageError("the operator's log is that of its own pod: `kubectl logs` in the namespace that it lives in shows it")
     key = read_keys([subject], namespace)[0]
-    found = PodLogs(context, await _cluster_of(context, key), key)
+    found = PodLogs(context, await _cluster_of(context, key), key, look)
     await found.find()
     if component is not None:
         found.choose(component)
     if only_list:
         for name, place in found.names().items():
             click.echo(f"{name}  {place}")
+    elif look.follow and not look.previous:  # what was before has ended
+        await follow(found)
     else:
-        await found.show(look)
+        await show(found, look.previous)
 
 
 async def _cluster_of(context: Context, key: ObjectKey) -> StoredObject:

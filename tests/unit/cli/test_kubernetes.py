@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-
 import pytest
 
 from matrix_cli.causes import Operator, Snapshot, explain
@@ -12,7 +9,6 @@ from matrix_cli.commands.port_forward import read_port
 from matrix_cli.doctor.cluster import RIGHTS, judge_operator, judge_right, judge_version
 from matrix_cli.doctor.findings import State
 from matrix_cli.exits import Exit
-from matrix_cli.pod_logs import DIRECTORY, _replica, _told_apart
 from matrix_client import kubernetes_operator
 from matrix_client.errors import UsageError
 from tests.unit.cli.runner import run
@@ -43,41 +39,6 @@ def test_on_this_machine_nothing_is_forwarded(world: World) -> None:
     world.put(LAB)
     result = run(world, "port-forward", "lab")
     assert (result.exit_code, "only in the context kubernetes" in result.stderr) == (Exit.INVALID, True)
-
-
-def test_the_lines_of_several_files_are_told_apart() -> None:
-    async def lines() -> AsyncIterator[str]:
-        for line in (
-            f"==> {DIRECTORY}/a <==",
-            "one",
-            "",
-            "two",
-            "",
-            f"==> {DIRECTORY}/b <==",
-            "==> c <==",
-            "",
-            f"==> {DIRECTORY}/a <==",
-            "three",
-            "",
-        ):
-            yield line
-
-    async def read() -> list[tuple[str, str]]:
-        return [pair async for pair in _told_apart(lines(), {"a": "A", "b": "B"})]
-
-    assert asyncio.run(read()) == [("A", "one"), ("A", ""), ("A", "two"), ("B", "==> c <=="), ("A", "three"), ("A", "")]
-
-
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ("serve/replica_mx-md-chat_Replica_abc.log", "replica/abc"),
-        ("serve/controller_build_mx-md-chat_528.log", "build/528"),
-        ("worker-1f2e-01000000-102.out", "output/102"),
-    ],
-)
-def test_a_replica_s_files_have_the_names_of_one_machine(path: str, name: str) -> None:
-    assert _replica(path) == name
 
 
 def test_an_operator_that_does_not_run_stands_beside_the_chain() -> None:
