@@ -19,6 +19,7 @@ from tests.lab.control_plane import ControlPlane
 
 PROTOCOL = "v4.channel.k8s.io"
 _MERGE = {"Content-Type": "application/merge-patch+json"}
+_SECOND = "2026-01-01T00:00:00"
 _SUCCESS = b'{"status": "Success"}'
 
 
@@ -96,8 +97,13 @@ class FakeKubelet:
             writer.close()
 
     async def _logs(self, request: web.Request) -> web.Response:
-        lines = self.outputs[request.match_info["pod"]][-int(request.query.get("tailLines", 1000)) :]
-        return web.Response(text="".join(f"{line}\n" for line in lines))
+        """Each line was written a second after the one before it. Following ends at once, as if the container had."""
+        lines = enumerate(self.outputs[request.match_info["pod"]])
+        stamped = [(f"2026-01-01T00:00:{second:02}.500000000Z", line) for second, line in lines]
+        since = request.query.get("sinceTime", "")
+        asked = [one for one in stamped if one[0][: len(_SECOND)] >= since[: len(_SECOND)]][-int(request.query.get("tailLines", 1000)) :]
+        stamps = request.query.get("timestamps") == "true"
+        return web.Response(text="".join(f"{stamp} {line}\n" if stamps else f"{line}\n" for stamp, line in asked))
 
     async def _exec(self, request: web.Request) -> web.WebSocketResponse:
         """`sh`: lists the files. `tail -v -n N -- PATH...`: as that program does it."""

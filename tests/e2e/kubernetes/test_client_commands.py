@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from matrix_cli.exits import Exit
 from tests.e2e.kubernetes.test_client_requests import HEAD, Place
 from tests.e2e.kubernetes.test_context import QUICKSTART, Cli
 from tests.fakes.kubelet import FakeKubelet, kubelet
@@ -71,19 +72,31 @@ def page(text: bytes) -> Iterator[int]:
 
 
 @contextmanager
-def port_forward(place: Place, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The command while it runs, and the address that it printed."""
-    argv = [sys.executable, "-m", "matrix_cli", "port-forward", "--context", "kubernetes", "-n", place.namespace, *words]
+def started(place: Place, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """A command while it runs."""
+    argv = [sys.executable, "-m", "matrix_cli", words[0], "--context", "kubernetes", "-n", place.namespace, *words[1:]]
     environ = os.environ | {"KUBECONFIG": str(place.plane.kubeconfig), "NO_COLOR": "1"}
     with subprocess.Popen(argv, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
-        assert running.stdout is not None
         watchdog = threading.Timer(SECONDS, running.kill)
         watchdog.start()
         try:
-            yield running, running.stdout.readline().strip()
+            yield running
         finally:
             watchdog.cancel()
             running.kill()
+
+
+def line(running: subprocess.Popen[str]) -> str:
+    """The next one that it prints."""
+    assert running.stdout is not None
+    return running.stdout.readline().strip()
+
+
+@contextmanager
+def port_forward(place: Place, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The command while it runs, and the address that it printed."""
+    with started(place, "port-forward", *words) as running:
+        yield running, line(running)
 
 
 def get(url: str) -> bytes:
@@ -148,6 +161,19 @@ def test_logs_are_those_of_containers_and_of_files_inside(matrix: Cli, place: Pl
     assert matrix("logs", "mxc/lab", "-c", "head-1", "--tail", "1").splitlines() == ["runs"]
     assert "mx-md-chat" in node.commands[0]
     assert "has no component 'gpu'; there is replica/abc, output/102" in matrix("logs", "mxd/chat", "-c", "gpu", code=2)
+
+
+def test_the_output_of_a_container_that_ended_is_followed_on_without_a_line_twice(place: Place, node: FakeKubelet) -> None:
+    node.add(place.namespace, "lab-head-1", HEAD | {"matrix.dev/uid": place.uid})
+    node.outputs["lab-head-1"] = ["skipped", "started"]
+    with started(place, "logs", "mxc/lab", "--follow", "--tail", "1") as running:
+        assert line(running) == "started"
+        for text in ("one", "two"):
+            node.outputs["lab-head-1"].append(text)
+            assert line(running) == text
+        running.send_signal(signal.SIGINT)
+        assert [text.strip() for text in running.communicate(timeout=SECONDS)] == ["", ""]
+    assert running.returncode == Exit.INTERRUPTED
 
 
 def test_doctor_says_what_is_missing_in_the_cluster(matrix: Cli, place: Place, tmp_path: Path) -> None:
