@@ -98,6 +98,7 @@ def test_an_api_server_that_is_killed_and_comes_back(control_plane: ControlPlane
 
 def test_an_api_server_that_is_slow(control_plane: ControlPlane, operator: Operator, objects: Objects) -> None:
     """5 s for each answer, again and again: the lease is kept or paused, and nothing is made twice."""
+    wait_for(lambda: operator.ready.status_code == 200, "it has read what there is: before that it would end", SECONDS)
     objects.create("matrixclusters", "lab", CLUSTER)
     for _ in range(3):
         control_plane.api_server.stop()
