@@ -24,9 +24,10 @@ from matrix_slurm_bridge.hub.endpoint import PING_SECONDS, HubEndpoint
 from matrix_slurm_bridge.node.record import FILE, HeadPorts, HeadRecord
 from matrix_slurm_bridge.render.profile import ProfileDirectives
 from matrix_slurm_bridge.slurm.port import JobPhase
-from tests.e2e.slurm.hub.world import World, run, serving, until
+from tests.e2e.slurm.hub.world import World, run, serving
 from tests.unit.slurm_agent.fake_slurm import FakeSlurm
 from tests.unit.slurm_agent.samples import EARLIER, UID, spec
+from tests.waiting import until
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 GATEWAY = TunnelTarget.GATEWAY

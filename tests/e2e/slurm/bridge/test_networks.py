@@ -18,10 +18,11 @@ import pytest
 from matrix_operator.hub.settings import Limits
 from matrix_proto.bridge_pb2 import ClusterReport
 from tests.e2e.slurm.bridge.test_hub_client import GATEWAY, Serve, Site, bridged, head_up, told, wish
-from tests.e2e.slurm.hub.world import World, run, serving, until
+from tests.e2e.slurm.hub.world import World, run, serving
 from tests.lab.network import Network, network
 from tests.lab.ports import free_port
 from tests.unit.slurm_agent.samples import UID
+from tests.waiting import until
 
 ANSWER = os.urandom(3_000_000)
 QUICK = Limits(keepalive_seconds=1.0, tunnel_seconds=2.0)
