@@ -15,7 +15,7 @@ from matrix_operator.backends.kuberay.complaints import Complaints
 from matrix_operator.backends.kuberay.decide import Create, Replace, Wait, decide, names_victims
 from matrix_operator.backends.kuberay.layout import layout
 from matrix_operator.backends.kuberay.names import ASKED_ANNOTATION, ray_cluster_name
-from matrix_operator.backends.kuberay.observe import head_incarnation, observation, wants_asking
+from matrix_operator.backends.kuberay.observe import head_incarnation, is_protected, observation, wants_asking
 from matrix_operator.backends.kuberay.paths import collection, one
 from matrix_operator.backends.kuberay.reach import Reach
 from matrix_operator.backends.kuberay.reading import at, name_of
@@ -107,6 +107,11 @@ class KubeRayBackend:
         seen = watched.sight(cluster)
         if watched.kuberay_missing and seen.ray_cluster is not None:
             return Unknown(f"whether its RayCluster is still there can't be seen: {NO_KUBERAY}")
+        if seen.ray_cluster is not None and not is_protected(seen.ray_cluster):
+            try:
+                seen = await self._read_again(cluster, seen)
+            except StoreError as error:
+                return Unknown(str(error))
         now = self._clock()
         found = observation(cluster, replace(seen, complaints=await self._complaints.of(cluster, seen.pods, now)), now)
         if isinstance(found, Present):
@@ -158,6 +163,9 @@ class KubeRayBackend:
     async def _ensure(self, cluster: MatrixCluster, desired: Allocation, watched: Watched) -> None:
         seen = watched.sight(cluster)
         step = decide(cluster, desired, seen, self._settings)
+        if isinstance(step, Replace):  # the whole of it is sent back: nothing may be missing
+            seen = await self._read_again(cluster, seen)
+            step = decide(cluster, desired, seen, self._settings)
         if isinstance(step, Replace) and names_victims(step, seen):
             step = decide(cluster, desired, seen, self._settings, await self._idle(cluster, seen))
         if isinstance(step, Wait) or (isinstance(step, Create) and self._is_just_made(cluster)):
@@ -231,6 +239,11 @@ class KubeRayBackend:
         self._tokens.forget(cluster)
         self._complaints.forget(cluster)
         return Removal(RemovalState.GONE)
+
+    async def _read_again(self, cluster: MatrixCluster, seen: Sight) -> Sight:
+        """With the RayCluster as the API server has it now: a watch from before a change of the CRD leaves out what was not known then.
+        Raises StoreError."""
+        return replace(seen, ray_cluster=await companions.find(self._api, cluster, "RayCluster", ray_cluster_name(cluster)))
 
     async def _asked(self, cluster: MatrixCluster) -> Sight:
         """What there is, as the API server answers now. Raises StoreError."""

@@ -121,9 +121,15 @@ def _silent(live: Object, sight: Sight, now: datetime) -> Finding | None:
     return Finding(NodePhase.STARTING, ClusterReason.KUBERAY_SILENT, message)
 
 
+def is_protected(live: Object) -> bool:
+    """Whether Ray asks for a token. An API server with older CRDs drops what it does not know, and a watch from before their update leaves
+    it out."""
+    return bool(at(live, "spec", "authOptions", "secretName"))
+
+
 def _unprotected(live: Object) -> Finding | None:
-    """An API server with older CRDs drops what it does not know: then Ray would answer anyone."""
-    if at(live, "spec", "authOptions", "secretName"):
+    """Ray would answer anyone."""
+    if is_protected(live):
         return None
     message = (
         "the API server dropped spec.authOptions of the RayCluster: KubeRay's CRDs are too old; update KubeRay, then make the cluster anew"

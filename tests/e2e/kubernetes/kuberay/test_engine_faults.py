@@ -125,12 +125,20 @@ def test_crds_of_an_older_kuberay_are_told_and_it_goes_on_when_they_are_updated(
         serve(older)
         try:
             wait_for(lambda: not known(), "the older schema is served", 30)
-            cluster = await there.cluster()
+            cluster = await there.cluster(1)
             await there.until(cluster, status="False", reason="KubeRaySilent", says="do not know spec.authOptions of a RayCluster; update")
         finally:
             serve(versions)
             wait_for(known, "the schema is served again", 30)
-        await there.until(await there.cluster(1))  # a change brings the next look at once
+        await there.until(await there.cluster(2))  # a change brings the next look at once
+        await there.cluster(3)
+
+        async def grown() -> bool:
+            return len(await there.pods()) == 4
+
+        await eventually(grown)
+        kept = (await there.ray_cluster())["spec"]["authOptions"]
+        assert kept == {"mode": "token", "secretName": "lab-ray-token"}, "what a watch from before does not show is not lost"
 
     run(control_plane, namespace, kuberay, body)
 
