@@ -113,6 +113,7 @@ def test_a_worker_that_is_cancelled_by_hand_is_replaced_alone(base: Login) -> No
 
 
 def test_a_worker_that_is_suspended_is_told_and_nothing_is_done_about_it(base: Login) -> None:
+    base.wait(lambda: run(base, "base") == 2, "there is a worker that runs", SECONDS)
     [worker], before = base.jobs_of("w"), tags(base.jobs_for("base"))
     base.lab.run("scontrol", "suspend", worker)
     base.wait(lambda: f"job {worker} stands still" in words(base), "it is told", SECONDS)
