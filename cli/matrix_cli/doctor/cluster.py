@@ -12,7 +12,7 @@ from matrix_client.kubernetes_operator import Operator, find_operator
 from matrix_crds.constants import GROUP
 from matrix_store.errors import NotFound, StoreError, Unavailable
 from matrix_store.kubernetes.api import Api
-from matrix_store.kubernetes.connection import HELP
+from matrix_store.kubernetes.kubeconfig import HELP
 from matrix_store.port import Raw
 
 if TYPE_CHECKING:

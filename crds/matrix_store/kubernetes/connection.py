@@ -20,8 +20,7 @@ from lightkube.core.exceptions import ConfigError
 from matrix_store.errors import Unavailable
 from matrix_store.kubernetes.credentials import credentials
 from matrix_store.kubernetes.keepalive import keep_alive_from_here
-from matrix_store.kubernetes.kubeconfig import HELP as HELP
-from matrix_store.kubernetes.kubeconfig import Headers, Selected, select
+from matrix_store.kubernetes.kubeconfig import HELP, Headers, Selected, select
 
 REQUEST_SECONDS = 30.0
 """How long one call may take. A slow API server is given more time than a person would: its answer is worth more than a second try."""

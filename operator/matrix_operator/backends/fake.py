@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from matrix_crds.base import EndpointScope
 from matrix_crds.cluster import Allocation, MatrixCluster
+from matrix_crds.worker_numbers import fixed_number
 from matrix_operator.backends.port import (
     BackendRefusal,
     NodePhase,
@@ -73,7 +74,7 @@ class FakeBackend:
         workers = tuple(
             NodeState(name=f"{group.name}-{index}", phase=self.phase, since=EPOCH)
             for group in cluster.spec.worker_groups
-            for index in range(1 if group.replicas is None else group.replicas)
+            for index in range(fixed_number(group))
         )
         self.running[cluster.metadata.uid] = Observation(allocation=desired, head=head, workers=workers)
 

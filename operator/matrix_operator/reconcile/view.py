@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 
-from matrix_crds.cluster import MatrixCluster, WorkerGroup
+from matrix_crds.cluster import MatrixCluster
 from matrix_crds.deployment import ModelDeployment
+from matrix_crds.worker_numbers import fixed_number
 from matrix_operator.backends.port import NodePhase, Observation, RayAddress, RuntimeLayout
 from matrix_operator.looks import Absent, Look, Present, Unknown
 from matrix_operator.ray_rest import RayNode, RayVersion, ServeApplication, ServeDetails
@@ -110,12 +111,12 @@ class ClusterView:
             return 0
         if self.observation is not None and self.observation.wanted_workers is not None:
             return self.observation.wanted_workers
-        return sum(group.autoscale.min if group.autoscale else _fixed(group) for group in self.cluster.spec.worker_groups)
+        return sum(group.autoscale.min if group.autoscale else fixed_number(group) for group in self.cluster.spec.worker_groups)
 
     @property
     def workers_complete(self) -> bool:
         """Every node that there can ever be is alive in Ray: what no node has now, none will have."""
-        most = sum(group.autoscale.max if group.autoscale else _fixed(group) for group in self.cluster.spec.worker_groups)
+        most = sum(group.autoscale.max if group.autoscale else fixed_number(group) for group in self.cluster.spec.worker_groups)
         return self.nodes is not None and len(self.nodes) >= most + 1
 
     def application(self, deployment: ModelDeployment) -> ServeApplication | None:
@@ -125,7 +126,3 @@ class ClusterView:
         """What the directory knows of the deployment's replicas."""
         name = application_name(deployment)
         return tuple(replica for replica in self.state.replicas if replica.application == name) if self.state else ()
-
-
-def _fixed(group: WorkerGroup) -> int:
-    return 1 if group.replicas is None else group.replicas

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from matrix_crds.cluster import MatrixClusterSpec
-from matrix_crds.worker_numbers import worker_numbers
+from matrix_crds.worker_numbers import fixed_numbers, worker_numbers
 from matrix_proto.bridge_pb2 import ClusterDesired
 from matrix_slurm_bridge.slurm.names import JobTag
 
@@ -93,8 +93,7 @@ def take(former: Cluster | None, desired: ClusterDesired) -> Cluster:
 def numbers(template: str, spec: str) -> dict[str, int]:
     """How many workers each group of the template is to have, by its name."""
     before, now = (MatrixClusterSpec.model_validate_json(text) for text in (template, spec))
-    former = {group.name: 1 if group.replicas is None else group.replicas for group in before.worker_groups}
-    return worker_numbers(now, former)
+    return worker_numbers(now, fixed_numbers(before))
 
 
 def _scaled(template: str, spec: str) -> str:

@@ -13,7 +13,7 @@ from matrix_cli.pod_reading import MOST_OUTPUTS, Pace, follow
 from matrix_client.errors import UsageError
 from matrix_crds.keys import ObjectKey
 from matrix_store.errors import Forbidden
-from tests.fakes.pods import FakePods
+from tests.fakes.pods import FakePod, FakePods
 from tests.unit.cli.pod_world import CHAT, LAB, NO_ROUTE, REPLICA, WAITS, Capture, Screen, forbidden, logs_of, with_pods
 from tests.waiting import until
 
@@ -32,6 +32,13 @@ async def following(pods: FakePods, subject: ObjectKey = LAB, *, lines: int = 10
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+async def cut_off(pod: FakePod, screen: Screen) -> None:
+    """Its files can't be read any more, and that was told."""
+    pod.exec_refusal = NO_ROUTE
+    pod.cut()
+    await until(lambda: bool(screen.notes))
 
 
 def test_a_container_that_is_started_again_is_followed_on(tmp_path: Path, capsys: Capture) -> None:
@@ -98,9 +105,7 @@ def test_a_file_that_was_begun_anew_meanwhile_is_read_from_its_start(tmp_path: P
         path.write_text("one\ntwo\n")
         async with following(pods, CHAT):
             await screen.until("two")
-            one.exec_refusal = NO_ROUTE
-            one.cut()
-            await until(lambda: bool(screen.notes))
+            await cut_off(one, screen)
             path.write_text("anew\n")
             one.exec_refusal = None
             await screen.until("anew")
@@ -116,9 +121,7 @@ def test_files_of_a_ray_that_was_started_anew_are_read_from_their_start(tmp_path
         path.write_text("one\n")
         async with following(pods, CHAT):
             await screen.until("one")
-            one.exec_refusal = NO_ROUTE
-            one.cut()
-            await until(lambda: bool(screen.notes))
+            await cut_off(one, screen)
             pods.restart("lab-w-1")
             (pods.files("lab-w-1") / REPLICA).write_text("anew\nand more than before\n")
             one.exec_refusal = None

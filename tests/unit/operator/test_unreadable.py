@@ -23,13 +23,18 @@ def ray() -> Iterator[FakeRay]:
         yield server
 
 
+async def break_and_delete(world: World, directory: Path) -> None:
+    """A cluster that runs: its spec does not parse any more, then it is deleted, and gone."""
+    await world.ready(LAB, "True", "Ready")
+    alter(directory, LAB, "$.spec.speed", 9)
+    await world.ready(LAB, "False", "InvalidSpec")
+    await world.store.delete(LAB)
+    await world.gone(LAB)
+
+
 def test_a_policy_of_orphan_holds_whatever_else_is_in_the_spec(tmp_path: Path, ray: FakeRay) -> None:
     async def scenario(world: World) -> None:
-        await world.ready(LAB, "True", "Ready")
-        alter(tmp_path, LAB, "$.spec.speed", 9)
-        await world.ready(LAB, "False", "InvalidSpec")
-        await world.store.delete(LAB)
-        await world.gone(LAB)
+        await break_and_delete(world, tmp_path)
         assert world.backend.calls[-1] == "let go lab" and "remove lab" not in world.backend.calls
         assert len(world.backend.running) == 1
 
@@ -38,11 +43,7 @@ def test_a_policy_of_orphan_holds_whatever_else_is_in_the_spec(tmp_path: Path, r
 
 def test_a_cluster_on_slurm_ends_on_slurm_whatever_else_is_in_the_spec(tmp_path: Path, ray: FakeRay) -> None:
     async def scenario(world: World) -> None:
-        await world.ready(LAB, "True", "Ready")
-        alter(tmp_path, LAB, "$.spec.speed", 9)
-        await world.ready(LAB, "False", "InvalidSpec")
-        await world.store.delete(LAB)
-        await world.gone(LAB)
+        await break_and_delete(world, tmp_path)
         assert world.slurm.calls[-1] == "remove lab" and world.slurm.running == {}
         assert world.backend.calls == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from matrix_crds.cluster import MatrixClusterSpec, WorkerGroup
+from matrix_crds.worker_numbers import fixed_number
 from matrix_operator.backends.kuberay.names import Object
 
 
@@ -46,5 +47,5 @@ def idle_timeout(wanted: dict[str, Size]) -> int:
 def _size(group: WorkerGroup) -> Size:
     if group.autoscale is not None:
         return Size(group.autoscale.min, group.autoscale.min, group.autoscale.max, group.autoscale.idle_timeout_seconds)
-    fixed = 1 if group.replicas is None else group.replicas
+    fixed = fixed_number(group)
     return Size(fixed, fixed, fixed)
