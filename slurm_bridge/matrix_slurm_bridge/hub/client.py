@@ -80,7 +80,7 @@ class HubClient:
                 await self._session()
                 problem = "the hub has ended the connection"
             except grpc.aio.AioRpcError as error:
-                problem, passing = _words(error, self._endpoint), error.code() is grpc.StatusCode.UNAVAILABLE
+                problem, passing = _words(error, self._endpoint), error.code() is grpc.StatusCode.UNAVAILABLE or _hides_why(error)
             except (HubError, ForeignHub, Unusable, TimeoutError) as error:
                 problem = str(error) or f"the hub has not answered within {WELCOME_SECONDS:g} s"
             if self.state.connected:
@@ -123,7 +123,7 @@ class HubClient:
         hello.CopyFrom(self._hello)
         hello.hub_id = await self._bound_to()
         async with asyncio.timeout(WELCOME_SECONDS):
-            await call.write(FromSite(hello=hello))
+            await _say(call, FromSite(hello=hello))
             first = await call.read()
         if not isinstance(first, FromHub) or not first.HasField("welcome"):
             await _ended(call)
@@ -153,10 +153,10 @@ class HubClient:
             told_at = 0.0
             while True:
                 while self._refused:
-                    await call.write(FromSite(tunnel_refused=self._refused.popleft()))
+                    await _say(call, FromSite(tunnel_refused=self._refused.popleft()))
                 if self._agent.looked and not self._agent.stuck:
                     changed.clear()
-                    await call.write(FromSite(report=Report(clusters=self._agent.reports())))
+                    await _say(call, FromSite(report=Report(clusters=self._agent.reports())))
                     told_at = time.monotonic()
                 await self._wait(changed, told_at)
 
@@ -177,6 +177,14 @@ class HubClient:
         self._news.set()
 
 
+async def _say(call: grpc.aio.StreamStreamCall[Any, Any], message: FromSite) -> None:
+    """Raises AioRpcError, or HubError, once the stream is over; see `_hides_why`."""
+    try:
+        await call.write(message)
+    except asyncio.InvalidStateError:
+        await _ended(call)
+
+
 async def _ended(call: grpc.aio.StreamStreamCall[Any, Any]) -> NoReturn:
     """The stream is over. Raises AioRpcError with the hub's words, or HubError."""
     code = await call.code()
@@ -185,12 +193,20 @@ async def _ended(call: grpc.aio.StreamStreamCall[Any, Any]) -> NoReturn:
     raise grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details=await call.details())
 
 
+def _hides_why(error: grpc.aio.AioRpcError) -> bool:
+    """A write that met the end of its call: gRPC then gives this for the call's status, whatever the hub has said (grpc/aio/_call.py,
+    `_write`). The next try tells."""
+    return error.code() is grpc.StatusCode.INTERNAL and error.details() == "Internal error from Core"
+
+
 def _words(error: grpc.aio.AioRpcError, endpoint: HubEndpoint) -> str:
     code, details = error.code(), " ".join((error.details() or "").split())
     if code is grpc.StatusCode.UNAUTHENTICATED:
         return f"the hub does not know the token in {endpoint.token_file} ({details}); ask its operator for a new one"
     if "CERTIFICATE_VERIFY_FAILED" in details or "certificate" in details.lower():
         return f"the hub's certificate is not trusted ({details}); give the authority that has signed it with --ca"
+    if _hides_why(error):
+        return "the hub has ended the connection while the bridge wrote to it"
     if code is grpc.StatusCode.UNAVAILABLE and "refused" in details:
         return f"{endpoint.address} refuses connections: no operator acts there, or this try came to one that stands by ({details})"
     return details or code.name

@@ -20,6 +20,7 @@ from matrix_crds.base import ObjectMeta
 from matrix_crds.cluster import Allocation, AllocationKind, Head, HeadResources, MatrixCluster, MatrixClusterSpec, Resources, WorkerGroup
 from matrix_operator.backends.local.backend import LocalBackend
 from matrix_operator.backends.local.journal import Journal
+from matrix_operator.backends.local.orphans import end_orphan
 from matrix_operator.backends.local.procfs import Processes
 from matrix_operator.backends.local.view import is_part
 from matrix_operator.backends.port import BackendRefusal, NodePhase, Observation, RayAddress, RemovalState
@@ -146,6 +147,7 @@ def make(home: Home) -> Iterator[Callable[..., Driver]]:
 
     yield make
     for driver in made:
+        end_orphan(driver.uid)  # one whose record a failed test has lost
         driver.remove(30)
 
 

@@ -10,6 +10,12 @@ import pytest
 from tests.unit.client.worlds import CHAT, LAB, World, condition, new_world, ready
 
 
+@pytest.fixture(autouse=True)
+def no_orphans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the machine has besides is told by some commands, and is not of these tests."""
+    monkeypatch.setattr("matrix_operator.backends.local.orphans.find_orphans", lambda *_: [])
+
+
 @pytest.fixture
 def empty(tmp_path: Path) -> World:
     """Nothing in it, and no controller."""

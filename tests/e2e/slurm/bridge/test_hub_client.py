@@ -54,9 +54,9 @@ def _token(shared: Path, text: str) -> Path:
 
 @asynccontextmanager
 async def bridged(
-    world: World, shared: Path, slurm: FakeSlurm | None = None, port: int = 0, ping_seconds: float = PING_SECONDS
+    world: World, shared: Path, slurm: FakeSlurm | None = None, port: int = 0, ping_seconds: float = PING_SECONDS, slow_seconds: float = 0.0
 ) -> AsyncIterator[Site]:
-    """`port`: the way to the hub, if it is not the straight one."""
+    """`port`: the way to the hub, if it is not the straight one. `slow_seconds`: what the journal takes to say whose the site is."""
     token = _token(shared, world.token)
     settings = AgentSettings("fair", shared, {"default": ProfileDirectives("default", "/usr/bin/python3")}, poll_seconds=1.0)
     lock = AgentLock(shared / "agent")
@@ -70,6 +70,7 @@ async def bridged(
         journal.bind(hub)
 
     async def bound() -> str:
+        await asyncio.sleep(slow_seconds)
         return journal.hub_id()
 
     client = HubClient(endpoint, agent, hello, bound, bind)
@@ -205,6 +206,8 @@ def test_a_wrong_token_and_an_untrusted_certificate_are_told_with_what_to_do(tmp
         async with serving(tmp_path) as world:
             world.token = "x" * 43
             async with bridged(world, tmp_path / "shared") as site:
+                await until(lambda: "ask its operator for a new one" in site.client.state.problem)
+            async with bridged(world, tmp_path / "shared", slow_seconds=0.5) as site:  # refused before it has said Hello
                 await until(lambda: "ask its operator for a new one" in site.client.state.problem)
             with suppress(FileNotFoundError):
                 (tmp_path / "tls" / AUTHORITY_FILE).unlink()
