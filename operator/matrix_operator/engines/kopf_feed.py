@@ -1,11 +1,11 @@
 """The changes of our kinds as kopf's watches tell them: what wakes the engine on Kubernetes.
 
 kopf lists and watches, and nothing else: no handler of its own sort (create, update, delete, daemon, timer), so it puts no finalizer
-and no annotation on objects, and needs to list and watch only. Three things it does not do are done here. What was deleted while it or
+and no annotation on objects, and needs to list and watch only. Four things it does not do are done here. What was deleted while it or
 the API server was away it does not tell: whenever it lists anew (events of type None), and now and then besides, the list is read once
-more and compared with what is known. Kinds that the server does not name when kopf starts it never watches: so it is started when they
-are named. And it ends when a kind goes (its CRD was deleted), or a watch meets an error: then another one is started, once all kinds are
-there (again).
+more and compared with what is known. What others have written until now it tells whenever its watch does: whoever must know reads the
+list (`catch_up`). Kinds that the server does not name when kopf starts it never watches: so it is started when they are named. And it
+ends when a kind goes (its CRD was deleted), or a watch meets an error: then another one is started, once all kinds are there (again).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
 
 from matrix_operator.engines.kopf_login import KopfLogin
 from matrix_operator.engines.kopf_thread import Event, KopfThread
@@ -45,6 +46,16 @@ LIVES = 5
 """So many that are shorter than STEADY_SECONDS, in a row and with all kinds there, mean that another would fare no better."""
 
 
+@dataclass
+class _CatchUp:
+    """A kind that is to be read whole."""
+
+    kind: str
+    read: bool = False
+    taken: asyncio.Event = field(default_factory=asyncio.Event)
+    """What was read has gone on."""
+
+
 class KopfFeed:
     """One feed for one engine. `age`, `stillness` and `absent` are for health checks."""
 
@@ -55,8 +66,8 @@ class KopfFeed:
         self._kinds = tuple(kinds)
         self._namespaces = tuple(namespaces)
         self._known = Known()
-        self._heard: asyncio.Queue[Event | str | None] = asyncio.Queue()
-        """Events of kopf, kinds that are to be compared, None when kopf has ended."""
+        self._heard: asyncio.Queue[Event | str | _CatchUp | None] = asyncio.Queue()
+        """Events of kopf, kinds that are to be compared or caught up with, None when kopf has ended."""
         self._comparing: set[str] = set()
         self._begun = time.monotonic()
         self._short = 0
@@ -92,13 +103,25 @@ class KopfFeed:
                 while (heard := await self._heard.get()) is not None:
                     for change in await self._news(heard):
                         yield change
+                    if isinstance(heard, _CatchUp) and heard.read:
+                        heard.taken.set()
             finally:
                 await thread.end()
             await self._outlive(thread)
             for kind in self._kinds:
                 self._compare_soon(kind)
 
-    async def _news(self, heard: Event | str) -> list[Change]:
+    async def catch_up(self) -> None:
+        """Returns when whoever reads `changes` has taken all that the API server has now."""
+        kinds = [_CatchUp(kind) for kind in self._kinds]
+        for kind in kinds:
+            self._heard.put_nowait(kind)
+        for kind in kinds:
+            await kind.taken.wait()
+
+    async def _news(self, heard: Event | str | _CatchUp) -> list[Change]:
+        if isinstance(heard, _CatchUp):
+            return await self._read(heard)
         if isinstance(heard, str):
             return await self._compare(heard)
         item = stored(compact(heard["object"]))
@@ -179,6 +202,16 @@ class KopfFeed:
             self._comparing.discard(kind)
         else:  # the one of every now and then
             self._compare_in(COMPARE_EVERY_SECONDS, kind)
+        return changes
+
+    async def _read(self, wanted: _CatchUp) -> list[Change]:
+        try:
+            changes = await self._listed(wanted.kind)
+        except StoreError as error:
+            log.warning("reading all of %s: %s; again in %.0f s", wanted.kind, error, COMPARE_AGAIN_SECONDS)
+            asyncio.get_running_loop().call_later(COMPARE_AGAIN_SECONDS, self._heard.put_nowait, wanted)
+            return []
+        wanted.read = True
         return changes
 
     async def _listed(self, kind: str) -> list[Change]:

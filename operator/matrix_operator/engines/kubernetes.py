@@ -207,6 +207,7 @@ class _Process:
         await first_to_end(self._lease.hold(), self._act())
 
     async def _act(self) -> None:
+        await self._feed.catch_up()  # with what the former holder has written last
         if self._sites is not None:
             await self._sites.lead(self._election_api, self._place.lease_namespace, self._place.lease_name)
         self._leads.set()

@@ -16,6 +16,7 @@ from matrix_operator.backends.fake import FakeBackend
 from matrix_operator.backends.port import NodePhase
 from matrix_operator.engines.kopf_feed import KopfFeed
 from matrix_operator.engines.kopf_login import KopfLogin
+from matrix_operator.engines.kopf_thread import KopfThread
 from matrix_operator.engines.loop import WORKERS, Engine
 from matrix_operator.metrics import ControllerMetrics
 from matrix_store.errors import Forbidden
@@ -23,6 +24,7 @@ from matrix_store.kubernetes.api import Api
 from matrix_store.kubernetes.connection import connect
 from matrix_store.kubernetes.store import KubernetesStore
 from matrix_store.port import Change, ChangeType, StoredObject
+from tests import waiting
 from tests.e2e.kubernetes.kuberay.backend_world import eventually
 from tests.lab.control_plane import ControlPlane
 from tests.unit.store.conformance import watching
@@ -90,6 +92,41 @@ def test_what_is_deleted_while_nobody_looks_is_told(control_plane: ControlPlane,
                 changed, _ = await store.apply(manifest("stays", cpu="3", namespace=namespace))
                 assert [change.object for change in await seen(changes, changed)] == [changed]
                 assert stays.uid == changed.uid
+
+    run(body())
+
+
+def test_what_others_wrote_is_caught_up_with_though_the_watch_is_silent(
+    control_plane: ControlPlane, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a new leader must know it. It is taken when this returns, also where the server did not answer at first."""
+    monkeypatch.setattr(KopfThread, "_run", lambda *_: None)
+
+    async def body() -> None:
+        async with feeding(control_plane, [namespace]) as (store, feed):
+            first, _ = await store.apply(manifest("a", namespace=namespace))
+            gone, _ = await store.apply(manifest("gone", namespace=namespace))
+            taken: list[Change] = []
+
+            async def take() -> None:
+                async for change in feed.changes():
+                    taken.append(change)  # noqa: PERF401
+
+            async with asyncio.TaskGroup() as group:
+                taking = group.create_task(take())
+                await waiting.until(lambda: any(is_synced(change) for change in taken))
+                written = await store.write_status(first.key, {"summary": "up"}, resource_version=first.resource_version)
+                await store.delete(gone.key)
+                del taken[:]
+                await feed.catch_up()
+                assert taken == [Change(ChangeType.DELETED, gone.key, gone), Change(ChangeType.CHANGED, first.key, written)]
+                control_plane.api_server.kill()
+                catching_up = group.create_task(feed.catch_up())
+                await asyncio.to_thread(control_plane.api_server.start)
+                await asyncio.to_thread(control_plane.ready)
+                await asyncio.wait_for(catching_up, UNTIL_NOTICED)
+                assert len(taken) == 2, "nothing was told twice"
+                taking.cancel()
 
     run(body())
 

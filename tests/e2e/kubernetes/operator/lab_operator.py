@@ -86,6 +86,8 @@ if __name__ == "__main__":
     if wishes["freezes"]:
         _catch_kopf()
         freeze(wishes["freezes"])
+    if wishes["hears_nothing"]:
+        kopf_thread.KopfThread._run = lambda self, loop: None  # type: ignore[method-assign]
     sys.exit(
         main(
             Options(

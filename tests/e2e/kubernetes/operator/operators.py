@@ -37,6 +37,8 @@ class Wishes:
     ray: str = NOWHERE
     tried: str = ""
     freezes: str = ""
+    hears_nothing: bool = False
+    """Its watches tell it of no change."""
     limits: dict[str, float] = field(default_factory=dict)
 
 

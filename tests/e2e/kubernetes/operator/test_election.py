@@ -63,6 +63,15 @@ def test_one_that_is_told_to_stop_hands_over_at_once(crew: Operators, pair: tupl
     assert who_acted(crew) == pids
 
 
+def test_one_whose_watch_lags_knows_what_was_written_before_it_acts(control_plane: ControlPlane, crew: Operators) -> None:
+    leader, standby = crew.start().leading(), crew.start(hears_nothing=True).standing_by()
+    control_plane.api.create(CLUSTERS.format(crew.namespace), cluster("lab"))
+    crew.until_acts(leader, 20)
+    leader.process.terminate()
+    crew.until_acts(standby, TAKEOVER_SECONDS)
+    assert who_acted(crew) == [leader.process.pid, standby.process.pid]
+
+
 def test_a_frozen_one_does_nothing_when_it_wakes(crew: Operators, pair: tuple[Operator, Operator]) -> None:
     leader, standby = pair
     pids = [leader.process.pid, standby.process.pid]
