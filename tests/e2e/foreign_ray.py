@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from matrix_operator.backends.local.ports import choose_ports, is_free
 
 
@@ -27,14 +29,19 @@ class ForeignRay:
         begun = time.monotonic()
         environment = {"PATH": os.environ["PATH"], "HOME": str(directory), "FOREIGN_RAY": str(directory), "RAY_AUTH_MODE": "disabled"}
         environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # or its own drivers look for it on another address than 127.0.0.1
-        subprocess.run(argv, env=environment, check=True, capture_output=True, timeout=120)
+        try:
+            subprocess.run(argv, env=environment, check=True, capture_output=True, timeout=120)
+        except BaseException:
+            self.stop()
+            raise
         self.seconds = time.monotonic() - begun
         self.started = self.main_pids()
 
     def main_pids(self) -> list[int]:
-        """gcs_server, raylet and dashboard of it."""
+        """gcs_server, raylet and dashboard of it. What they start has their command line too, until its own begins."""
         mains = ("gcs_server", "raylet/raylet", "dashboard/dashboard.py")
-        return [pid for pid, argv in self._own().items() if any(argument.endswith(mains) for argument in argv[:2])]
+        found = [pid for pid, argv in self._own().items() if any(argument.endswith(mains) for argument in argv[:2])]
+        return [pid for pid in found if _parent(pid) not in found]
 
     def stop(self) -> None:
         while own := self._own():
@@ -52,6 +59,13 @@ class ForeignRay:
             except OSError:
                 continue
         return found
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        return psutil.Process(pid).ppid()
+    except psutil.NoSuchProcess:
+        return None
 
 
 _APP = """

@@ -18,6 +18,7 @@ import pytest
 
 from matrix_crds.base import ObjectMeta
 from matrix_crds.cluster import Allocation, AllocationKind, Head, HeadResources, MatrixCluster, MatrixClusterSpec, Resources, WorkerGroup
+from matrix_crds.reasons import ClusterReason
 from matrix_operator.backends.local.backend import LocalBackend
 from matrix_operator.backends.local.journal import Journal
 from matrix_operator.backends.local.orphans import end_orphan
@@ -29,11 +30,11 @@ from matrix_store.home import Home
 from tests.e2e.foreign_ray import ForeignRay
 
 
-def wait_for(condition: Callable[[], Any], what: str, timeout: float = 60.0) -> Any:
+def wait_for(condition: Callable[[], Any], what: str | Callable[[], str], timeout: float = 120.0) -> Any:
     """The first true value of the condition; fails the test after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"{what}: not within {timeout} s"
+        assert time.monotonic() < deadline, f"{what() if callable(what) else what}: not within {timeout} s"
         time.sleep(0.05)
     return value
 
@@ -48,6 +49,8 @@ class Driver:
         self.journal = Journal(home, self.uid)
         self.backend = LocalBackend(home)
         self.attempt = 1
+        self.refused = ""
+        """Why the last start failed."""
 
     def change(self, **fields: Any) -> None:
         self.cluster = self.cluster.model_copy(update={"spec": self.cluster.spec.model_copy(update=fields)})
@@ -60,12 +63,17 @@ class Driver:
     def observe(self) -> Look[Observation]:
         return asyncio.run(self.backend.observe(self.cluster))
 
-    def settle(self, timeout: float = 60.0) -> None:
+    def settle(self) -> None:
         """Until every node that is wanted runs."""
-        wait_for(self.step, f"{self.cluster.metadata.name} runs", timeout)
+        wait_for(self.step, lambda: f"{self.cluster.metadata.name} runs ({self.refused})")
 
     def step(self) -> bool:
-        self.ensure()
+        try:
+            self.ensure()
+        except BackendRefusal as refusal:
+            if refusal.reason is not ClusterReason.START_FAILED:
+                raise
+            self.refused = refusal.message  # tried again: on a busy machine parts of Ray give up after 30 s
         look = self.observe()
         assert isinstance(look, Present), look
         return all(node.phase is NodePhase.RUNNING for node in (look.state.head, *look.state.workers))
@@ -94,7 +102,7 @@ class Driver:
         wait_for(lambda: self.rest("/api/version"), "the dashboard answers")
         return time.monotonic() - begun
 
-    def remove(self, within: float = 10.0) -> float:
+    def remove(self, within: float = 60.0) -> float:
         begun = time.monotonic()
         metadata = self.cluster.metadata.model_copy(update={"deletion_timestamp": datetime.now(UTC)})
         deleted = self.cluster.model_copy(update={"metadata": metadata})
@@ -109,7 +117,7 @@ class Driver:
     def kill(self, part: str) -> int:
         (pid,) = self.pids(part)
         os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: pid not in self.pids(), f"{part} is dead", 5)
+        wait_for(lambda: pid not in self.pids(), f"{part} is dead", 30)
         return pid
 
     def alive_nodes(self) -> list[str]:
@@ -148,7 +156,7 @@ def make(home: Home) -> Iterator[Callable[..., Driver]]:
     yield make
     for driver in made:
         end_orphan(driver.uid)  # one whose record a failed test has lost
-        driver.remove(30)
+        driver.remove()
 
 
 @pytest.fixture(scope="session")
@@ -166,8 +174,10 @@ def foreign_ray() -> Iterator[ForeignRay]:
     directory = Path(f"/tmp/foreign-ray-{os.getpid()}")
     directory.mkdir()
     ray = ForeignRay(directory)
-    yield ray
-    ray.stop()
+    try:
+        yield ray
+    finally:
+        ray.stop()
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ def test_a_launcher_killed_in_mid_start_leaves_one_ray_only_and_removing_works_w
     driver = make("gamma")
     assert isinstance(driver.observe(), Absent)
     driver.ensure()
-    wait(lambda: driver.pids("gcs"), "the launcher has started the GCS", 30)
+    wait(lambda: driver.pids("gcs"), "the launcher has started the GCS")
     first = driver.pids("gcs")
     driver.kill("launcher")
     driver.up()
@@ -28,7 +28,7 @@ def test_a_launcher_killed_in_mid_start_leaves_one_ray_only_and_removing_works_w
 
     shutil.rmtree(driver.journal.directory)
     assert isinstance(driver.observe(), Present), "what runs is never absent"
-    print(f"\nremoved after {driver.remove(10):.1f} s")
+    print(f"\nremoved after {driver.remove():.1f} s")
     assert driver.pids() == [] and not temporary_directory(driver.uid).exists() and not driver.journal.directory.exists()
     assert isinstance(driver.observe(), Absent)
 
@@ -47,29 +47,29 @@ def test_a_launcher_killed_at_every_position_of_its_start_leaves_one_ray_only(ma
     driver = make("epsilon")
     for part, what in POSITIONS:
         before = driver.journal.parts().get(part)
-        wait(lambda: launching(driver), "a launcher runs, after the backoff", 30)
+        wait(lambda: launching(driver), "a launcher runs, after the backoff")
 
         def reached(part: str = part, what: str = what, before: object = before) -> bool:
             return driver.pids(part) != [] if what == "started" else driver.journal.parts().get(part) not in (None, before)
 
-        wait(reached, f"{part} is {what}", 30)
+        wait(reached, f"{part} is {what}")
         driver.kill("launcher")
     driver.up()
     assert len(driver.pids("gcs")) == len(driver.pids("raylet")) == len(driver.pids("dashboard")) == 1
-    driver.remove(10)
+    driver.remove()
     assert driver.pids() == [] and not temporary_directory(driver.uid).exists()
 
 
 def test_another_attempt_makes_all_anew_and_removing_in_mid_start_leaves_nothing(make: Any, wait: Any) -> None:
     driver = make("delta")
     driver.ensure()
-    wait(lambda: driver.pids("gcs"), "the launcher has started the GCS", 30)
+    wait(lambda: driver.pids("gcs"), "the launcher has started the GCS")
     first, ports = driver.pids("gcs"), driver.journal.cluster().ports
     driver.attempt = 2
-    wait(lambda: (driver.ensure(), driver.pids("gcs") not in ([], first))[1], "another GCS", 30)
+    wait(lambda: (driver.ensure(), driver.pids("gcs") not in ([], first))[1], "another GCS")
     assert driver.journal.cluster().attempt == 2 and driver.journal.cluster().ports == ports
-    wait(lambda: driver.pids("gcs"), "the launcher has started the GCS", 30)
-    driver.remove(10)
+    wait(lambda: driver.pids("gcs"), "the launcher has started the GCS")
+    driver.remove()
     driver.remove(1)  # once more: nothing to do
     assert driver.pids() == [] and not temporary_directory(driver.uid).exists() and not driver.journal.directory.exists()
 
@@ -108,5 +108,5 @@ def test_workers_come_up_are_revived_scaled_and_all_of_it_survives_suspending(ma
     before = driver.pids("w-0")
     driver.settle()
     assert driver.pids("w-0") == before and driver.observe().state.wanted_workers == 1, "the change is held back"
-    print(f"\nremoved after {driver.remove(10):.1f} s")
+    print(f"\nremoved after {driver.remove():.1f} s")
     assert driver.pids() == []
