@@ -23,7 +23,7 @@ from matrix_store.kubernetes.connection import connect
 from matrix_store.kubernetes.store import KubernetesStore
 from tests.lab.control_plane import ControlPlane
 
-SECONDS = 20.0
+SECONDS = 60.0
 SETTINGS = KubeRaySettings(image="example.org/matrix:test")
 
 Value = TypeVar("Value")

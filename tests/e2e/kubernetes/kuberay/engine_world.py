@@ -26,7 +26,7 @@ from tests.fakes.ray_server import FakeRay
 from tests.lab.control_plane import ControlPlane
 from tests.lab.kuberay.standin import InThread, StandIn
 
-SECONDS = 60.0
+SECONDS = 240.0
 API_VERSION = "matrix.dev/v1alpha1"
 REVIEWS = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 REVIEW = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}

@@ -15,6 +15,8 @@ from tests.lab.kuberay.standin import InThread
 
 T = TypeVar("T")
 
+LONG = 600.0
+"""A pace at which nothing comes to its end before the test has it so."""
 MERGE = {"Content-Type": "application/merge-patch+json"}
 JSON = {"Content-Type": "application/json-patch+json"}
 APPLY = {"Content-Type": "application/apply-patch+yaml"}
@@ -34,7 +36,7 @@ class RayClusters:
     @property
     def seconds(self) -> float:
         """Within which anything may be expected."""
-        return 30.0 if self.standin else 300.0
+        return 90.0 if self.standin else 300.0
 
     @property
     def a_while(self) -> float:
@@ -77,7 +79,7 @@ class RayClusters:
 
     def condition(self, name: str, type_: str) -> Object:
         """Empty if it is not there."""
-        return next((entry for entry in self.status(name).get("conditions", ()) if entry["type"] == type_), {})
+        return _condition(self.status(name), type_)
 
     def pods(self, name: str, node_type: str = "") -> list[Object]:
         """Those of a RayCluster, ending ones included; `node_type`: head or worker."""
@@ -125,6 +127,11 @@ class RayClusters:
 
     # --- waiting ---
 
+    def pace(self, **seconds: float) -> None:
+        """Of the stand-in's machines; real ones have their own."""
+        if self.standin:
+            self.standin.set(self.standin.pace, **seconds)
+
     def until(self, look: Callable[[], T | None], what: str) -> T:
         """What `look` gives, once it is true."""
         deadline = time.monotonic() + self.seconds
@@ -146,7 +153,7 @@ class RayClusters:
         def look() -> Object | None:
             status = self.status(name)
             counts = (status.get("readyWorkerReplicas", 0), status.get("availableWorkerReplicas", 0), len(self.pods(name, "worker")))
-            head_ready = self.condition(name, "HeadPodReady").get("status") == "True"
+            head_ready = _condition(status, "HeadPodReady").get("status") == "True"
             return status if status.get("state") == "ready" and counts == (workers,) * 3 and head_ready else None
 
         return self.until(look, f"RayCluster {name} is ready with {workers} workers")
@@ -154,6 +161,10 @@ class RayClusters:
     def gone(self, name: str) -> None:
         """Returns when neither it nor any pod of it is there."""
         self.until(lambda: not self.api.exists(self.path(name)) and not self.pods(name), f"all of RayCluster {name} is gone")
+
+
+def _condition(status: Object, type_: str) -> Object:
+    return next((entry for entry in status.get("conditions", ()) if entry["type"] == type_), {})
 
 
 def uid(found: Object) -> str:

@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 
 from matrix_operator.backends.kuberay.paths import collection, one
+from matrix_store.port import StoredObject
 from tests.e2e.kubernetes.kuberay.backend_world import SETTINGS, eventually
 from tests.e2e.kubernetes.kuberay.engine_world import World, run
-from tests.e2e.kubernetes.kuberay.ray_clusters import MERGE
+from tests.e2e.kubernetes.kuberay.ray_clusters import LONG, MERGE
 from tests.lab.api import CRDS, wait_for
 from tests.lab.control_plane import ControlPlane
 from tests.lab.kuberay.faults import OUT_OF_MEMORY, Ended
 from tests.lab.kuberay.standin import InThread
+from tests.unit.store.conformance import watching
+from tests.unit.store.support import is_synced, until
 
 
 def test_a_ray_cluster_that_was_deleted_behind_its_back_comes_again(control_plane: ControlPlane, namespace: str, kuberay: InThread) -> None:
@@ -23,8 +26,10 @@ def test_a_ray_cluster_that_was_deleted_behind_its_back_comes_again(control_plan
         cluster = await there.cluster(1)
         await there.until(cluster)
         before = await there.pods()
+        kuberay.set(kuberay.standin.pace, readying=LONG)
         await there.api.delete(one("RayCluster", namespace, "lab"), {})
         await there.until(cluster, status="False")
+        kuberay.set(kuberay.standin.pace, readying=0.0)
         await there.until(cluster)
         assert len(await there.pods()) == 2
         assert not set(before) & set(await there.pods())
@@ -37,7 +42,7 @@ def test_a_head_that_was_deleted(control_plane: ControlPlane, namespace: str, ku
         cluster, model = await there.cluster(1), await there.model()
         await there.until(cluster)
         await there.until(model)
-        kuberay.set(kuberay.standin.pace, readying=2.0)
+        kuberay.set(kuberay.standin.pace, readying=LONG)
         [head], [worker] = await there.pods("head"), await there.pods("worker")
         await there.later_than_the_start_of(worker)
         await there.delete_pod(head)
@@ -77,8 +82,10 @@ def test_a_token_that_is_missing_is_made_again(control_plane: ControlPlane, name
         await there.until(cluster)
         [head] = await there.pods("head")
         await there.api.delete(one("Secret", namespace, "lab-ray-token"), {})
+        kuberay.set(kuberay.standin.pace, readying=LONG)
         await there.delete_pod(head)
         await there.until(cluster, status="False")
+        kuberay.set(kuberay.standin.pace, readying=0.0)
         await there.until(cluster)
         assert (await there.api.get(one("Secret", namespace, "lab-ray-token")))["data"]["auth_token"]
 
@@ -94,8 +101,10 @@ def test_a_token_that_was_deleted_beside_a_running_head_is_made_again_with_what_
         await there.until(cluster)
         before, [head] = await there.api.get(secret), await there.pods("head")
         await there.api.delete(secret, {})
-        await there.cluster(2)  # its pod can't start without
-        await there.until(cluster, status="False", says=f'secret "{name}" not found')
+        async with watching(there.store, cluster.kind) as changes:  # it is said for a moment only
+            await until(changes, is_synced)
+            await there.cluster(2)  # its pod can't start without
+            await until(changes, lambda change: f'secret "{name}" not found' in told_by(change.object))
         await there.until(cluster)
         after = await there.api.get(secret)
         assert after["data"] == before["data"] and after["metadata"]["uid"] != before["metadata"]["uid"]
@@ -196,14 +205,14 @@ def test_workers_that_are_evicted_or_run_out_of_memory(control_plane: ControlPla
         cluster = await there.cluster(1)
         await there.until(cluster)
         [worker] = await there.pods("worker")
-        kuberay.set(kuberay.standin.pace, readying=2.0)
+        kuberay.set(kuberay.standin.pace, readying=LONG)
         await there.do(lambda standin: standin.evict((namespace, worker)))
         await there.until(cluster, status="False")
         kuberay.set(kuberay.standin.pace, readying=0.0)
         await there.until(cluster)
         [another] = await there.pods("worker")
         assert another != worker
-        kuberay.set(kuberay.standin.pace, restarting=2.0)
+        kuberay.set(kuberay.standin.pace, restarting=LONG)
         await there.do(lambda standin: standin.end_container((namespace, another), OUT_OF_MEMORY))
         await there.until(cluster, status="False", says="OOMKilled")
         kuberay.set(kuberay.standin.pace, restarting=0.0)
@@ -229,14 +238,21 @@ def test_a_kuberay_that_does_nothing_is_named(control_plane: ControlPlane, names
 def test_a_status_that_lies_deceives_nobody(control_plane: ControlPlane, namespace: str, kuberay: InThread) -> None:
     async def body(there: World) -> None:
         kuberay.set(kuberay.standin.faults, lies={"state": "ready", "readyWorkerReplicas": 2, "availableWorkerReplicas": 2})
-        kuberay.set(kuberay.standin.pace, readying=3.0)
+        kuberay.set(kuberay.standin.pace, readying=LONG)
         cluster = await there.cluster(2)
         await there.until(cluster, status="False", reason="Starting")
         await eventually(lambda: lies(there))
+        await there.until(cluster, status="False", reason="Starting")
         kuberay.set(kuberay.standin.pace, readying=0.0)
         await there.until(cluster)
 
     run(control_plane, namespace, kuberay, body)
+
+
+def told_by(stored: StoredObject | None) -> str:
+    """What Ready says of a cluster."""
+    conditions = (stored.raw.get("status") or {}).get("conditions") or () if stored else ()
+    return next((str(item["message"]) for item in conditions if item["type"] == "Ready"), "")
 
 
 async def lies(there: World) -> bool:
