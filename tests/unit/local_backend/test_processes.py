@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from matrix_operator.backends.local import procfs
 from matrix_operator.backends.local.ending import Shutdown, kill_all, send
 from matrix_operator.backends.local.orphans import end_orphan, find_orphans
 from matrix_operator.backends.local.procfs import MARKER_HOME, MARKER_PART, MARKER_UID, Processes, ProcessesUnreadable
@@ -45,12 +46,21 @@ def start() -> Iterator[Start]:
         process.wait()
 
 
-def fake_process(proc: Path, pid: int, *, state: str = "S", name: str = "sleep", environ: str = f"{MARKER_UID}=u\0") -> None:
+def fake_process(
+    proc: Path,
+    pid: int,
+    *,
+    state: str = "S",
+    name: str = "sleep",
+    environ: str = f"{MARKER_UID}=u\0",
+    argv: str = "sleep\x0060\0",
+    flags: int = 0,
+) -> None:
     directory = proc / str(pid)
     directory.mkdir(parents=True)
-    (directory / "stat").write_text(f"{pid} ({name}) {state} 1 {pid} {pid} " + "0 " * 15 + "7 0 0\n")
+    (directory / "stat").write_text(f"{pid} ({name}) {state} 1 {pid} {pid} 0 0 {flags} " + "0 " * 12 + "7 0 0\n")
     (directory / "environ").write_text(environ)
-    (directory / "cmdline").write_text("sleep\x0060\0")
+    (directory / "cmdline").write_text(argv)
     boot = proc / "sys" / "kernel" / "random" / "boot_id"
     boot.parent.mkdir(parents=True, exist_ok=True)
     boot.write_text("boot\n")
@@ -87,7 +97,7 @@ def test_a_pid_that_belongs_to_another_process_now_is_not_signalled(start: Start
         assert not send(Processes(), wrong, uid, signal.SIGKILL)
     assert process.poll() is None
     assert send(Processes(), identity, uid, signal.SIGKILL)
-    assert process.wait(5) == -signal.SIGKILL
+    assert process.wait(30) == -signal.SIGKILL
 
 
 def test_a_kernel_without_process_handles_is_served_too(start: Start, uid: str) -> None:
@@ -98,13 +108,35 @@ def test_a_kernel_without_process_handles_is_served_too(start: Start, uid: str) 
     for target, ours in ((process, True), (other, False)):
         identity = identify(target.pid)
         assert identity is not None and send(Processes(), identity, uid, signal.SIGKILL, missing) is ours
-    assert process.wait(5) == -signal.SIGKILL and other.poll() is None
+    assert process.wait(30) == -signal.SIGKILL and other.poll() is None
 
 
 def test_a_process_is_found_from_the_moment_of_its_start(start: Start, uid: str) -> None:
     for count in range(1, 21):
         start(uid)
         assert len(Processes().marked(uid)) == count
+
+
+def test_a_process_that_the_kernel_leaves_lying_in_the_midst_of_its_start_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_process(tmp_path, 10, environ="", argv="")
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if sum(slept) > 0.5:
+            (tmp_path / "10" / "environ").write_text(f"{MARKER_UID}=u\0")
+
+    monkeypatch.setattr(procfs.time, "sleep", sleep)
+    assert [process.identity.pid for process in Processes(tmp_path).marked("u")] == [10]
+
+
+def test_one_that_ends_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its memory goes before its files, and a GPU's take seconds."""
+    fake_process(tmp_path, 10, environ="", argv="", flags=0x4)
+    monkeypatch.setattr(procfs.time, "sleep", lambda seconds: pytest.fail("it was waited for"))
+    assert Processes(tmp_path).marked("u") == []
 
 
 @pytest.mark.parametrize("marker", [None, "another-cluster"])
@@ -127,10 +159,10 @@ def test_killing_takes_the_chosen_part_with_children_that_changed_their_session(
     family = "import subprocess, time; subprocess.Popen(['sleep', '61'], start_new_session=True); time.sleep(60)"
     start(uid, sys.executable, "-c", family)
     other = start(uid, part="gcs")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(Processes().marked(uid)) < 3:
         assert time.monotonic() < deadline
-    assert kill_all(Processes(), uid, lambda process: process.part == "raylet", 5) == []
+    assert kill_all(Processes(), uid, lambda process: process.part == "raylet", 30) == []
     assert [process.identity.pid for process in Processes().marked(uid)] == [other.pid]
 
 
@@ -143,8 +175,8 @@ def test_what_does_not_end_when_asked_is_killed_after_the_grace(start: Start, ui
     shutdown = Shutdown(Processes(), lambda: clock[0])
     assert len(shutdown.step(uid, 0.3)) == 1 and stubborn.poll() is None
     clock[0] = now + timedelta(seconds=3)
-    assert shutdown.step(uid, 5) == []
-    assert stubborn.wait(5) == -signal.SIGKILL
+    assert shutdown.step(uid, 30) == []
+    assert stubborn.wait(30) == -signal.SIGKILL
 
 
 def test_an_orphan_is_found_by_its_missing_record_and_ended(start: Start, uid: str, tmp_path: Path) -> None:
@@ -158,4 +190,4 @@ def test_an_orphan_is_found_by_its_missing_record_and_ended(start: Start, uid: s
     assert not end_orphan(uid) and process.poll() is None
 
     home.cluster(uid).rmdir()
-    assert end_orphan(uid) and process.wait(5) is not None
+    assert end_orphan(uid) and process.wait(30) is not None

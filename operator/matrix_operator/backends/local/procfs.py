@@ -22,7 +22,10 @@ MARKER_PART = "MATRIX_CLUSTER_PART"
 """The part of the cluster that it is or descends from: gcs, dashboard, raylet, a worker's name, launcher."""
 
 _KTHREADD = "2"
-_EXEC_ATTEMPTS, _EXEC_PAUSE_SECONDS = 10, 0.002
+_EXITING = 0x4
+"""In a process' flags (PF_EXITING, linux/sched.h)."""
+_EXEC_ATTEMPTS, _EXEC_PAUSE_SECONDS = 500, 0.002
+"""On a busy machine the kernel may take a process from its CPU in the midst of execve."""
 
 
 class ProcessesUnreadable(Exception):
@@ -99,10 +102,12 @@ class Processes:
         return {name: value for name, equals, value in entries if equals}
 
     def _in_exec(self, pid: int) -> bool:
-        """In the midst of execve, environment and arguments are empty for a moment. A kernel thread never has any."""
+        """In the midst of execve, environment and arguments are empty for a moment. A kernel thread never has any, and one that ends has
+        none any more."""
         stat = self._stat(pid)
         kernel_thread = str(pid) == _KTHREADD or (len(stat) > 1 and stat[1] == _KTHREADD)
-        return bool(stat) and stat[0] not in "ZX" and not kernel_thread and not self._strings(pid, "cmdline")
+        exiting = len(stat) > 6 and bool(int(stat[6]) & _EXITING)
+        return bool(stat) and stat[0] not in "ZX" and not kernel_thread and not exiting and not self._strings(pid, "cmdline")
 
     def _strings(self, pid: int, file: str) -> list[str]:
         try:
@@ -115,7 +120,8 @@ class Processes:
         return self._stat(pid)[3:4] == [str(pid)]
 
     def _stat(self, pid: int) -> list[str]:
-        """State, parent, process group, session, ...: fields 3 and up of proc(5)'s stat; empty if the process is gone."""
+        """State, parent, process group, session, terminal, its process group, flags, ...: fields 3 and up of proc(5)'s stat; empty if the
+        process is gone."""
         try:
             text = (self._proc / str(pid) / "stat").read_text(errors="replace")
         except OSError:
