@@ -151,7 +151,7 @@ def test_up_as_json_is_a_line_per_change(managed_empty: World, tmp_path: Path) -
 def test_up_ends_early_when_only_the_user_can_help(managed_empty: World, tmp_path: Path) -> None:
     words = "the head asks for 64 CPUs, this machine has 2; set spec.head.resources.cpu to 2 or less"
 
-    with meanwhile(lambda: managed_empty.put(LAB, ready("False", "InsufficientResources", words))):
+    with once_it_says("MatrixCluster/lab: waiting", lambda: managed_empty.put(LAB, ready("False", "InsufficientResources", words))):
         result = run(managed_empty, "up", write(tmp_path), "--timeout", "30s")
 
     assert result.exit_code == Exit.FAILED
@@ -161,7 +161,7 @@ def test_up_ends_early_when_only_the_user_can_help(managed_empty: World, tmp_pat
 def test_a_deployment_does_not_repeat_what_its_cluster_says(managed: World, tmp_path: Path) -> None:
     managed.put(LAB, ready("False", "Starting", "head: waiting for the GCS"))
     managed.put(CHAT, ready("False", "ClusterNotReady", "MatrixCluster 'lab': head: waiting for the GCS"))
-    result = run(managed, "wait", "mxc/lab", "mxd/chat", "--timeout", "0.3")
+    result = run(managed, "wait", "mxc/lab", "mxd/chat", "--timeout", "2.5")
 
     assert [line.strip().partition("  ")[2] for line in result.stderr.splitlines()[:2]] == [
         "MatrixCluster/lab: Starting: head: waiting for the GCS",
@@ -170,10 +170,10 @@ def test_a_deployment_does_not_repeat_what_its_cluster_says(managed: World, tmp_
 
 
 def test_a_time_out_has_an_exit_code_of_its_own(managed: World) -> None:
-    result = run(managed, "wait", "mxd/chat", "--timeout", "0.3")
+    result = run(managed, "wait", "mxd/chat", "--timeout", "2.5")
 
     assert result.exit_code == Exit.TIMEOUT
-    assert "still not Ready after 0.3 s (Loading: weights, 20 %); it goes on" in result.stderr
+    assert "still not Ready after 2.5 s (Loading: weights, 20 %); it goes on" in result.stderr
 
 
 def test_wait_for_other_things(managed: World) -> None:
@@ -210,7 +210,7 @@ def test_delete_says_what_was_done_before_it_failed(managed: World) -> None:
 def test_down_takes_models_before_their_clusters_and_waits(managed: World, tmp_path: Path) -> None:
     managed.keep(LAB)
     file = write(tmp_path)
-    with meanwhile(lambda: managed.let_go(LAB), 0.6):
+    with once_it_says("MatrixCluster/lab: Deleting", lambda: managed.let_go(LAB)):
         result = run(managed, "down", file)
 
     assert result.exit_code == Exit.OK
@@ -265,7 +265,7 @@ def test_ctrl_c_leaves_it_going_and_says_how_to_go_on(managed: World, tmp_path: 
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
         told = process.stderr.read()
-        assert process.wait(10) == Exit.INTERRUPTED
+        assert process.wait(60) == Exit.INTERRUPTED
 
     assert told.splitlines()[-1].startswith("error: interrupted; it goes on in the background: ")
     assert says.format(matrix=f"matrix --home {managed.home.root}") in told

@@ -143,7 +143,7 @@ def test_watching_shows_what_changes_until_it_is_interrupted(world: World) -> No
         world.delete(LAB)
         assert line() == {"deleted": "MatrixCluster/lab"}
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == Exit.INTERRUPTED
+        assert process.wait(60) == Exit.INTERRUPTED
         assert process.stderr.read().strip() == ""
 
 

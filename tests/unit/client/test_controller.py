@@ -26,7 +26,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     asyncio.run(controller.stop(world.home))
 
 
-def start(world: World, command: list[str] | None = None, seconds: float = 20) -> None:
+def start(world: World, command: list[str] | None = None, seconds: float = 60) -> None:
     asyncio.run(controller.ensure_running(world.home, command or controller_command(world.home), seconds))
 
 
@@ -117,7 +117,7 @@ def test_the_heartbeat_tells_a_living_controller_from_a_frozen_one(world: World)
     start(world)
     held = controller.holder(world.home)
     assert held is not None
-    assert asyncio.run(controller.is_beating(world.home, 5))
+    assert asyncio.run(controller.is_beating(world.home, 20))
     os.kill(held.owner.pid, signal.SIGSTOP)
     try:
         assert not asyncio.run(controller.is_beating(world.home, 0.5))

@@ -24,6 +24,9 @@ from tests.unit.client.replica import Replica, endpoint
 from tests.unit.client.worlds import CHAT, LAB, SPECS, World, ready
 from tests.waiting import until
 
+PROBE_SECONDS = 20.0
+"""Far longer than a request that is given up takes, whatever else the machine does."""
+
 
 def test_replicas_come_and_go_while_requests_run(world: World) -> None:
     async def work(lab: Lab) -> None:
@@ -75,14 +78,16 @@ def test_without_the_directory_it_goes_on_and_with_it_again_it_learns(world: Wor
     in_lab(world, work)
 
 
-def test_a_probe_takes_no_longer_than_the_request_may(world: World) -> None:
+def test_a_probe_takes_no_longer_than_the_request_may(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "PROBE_SECONDS", PROBE_SECONDS)
+
     async def work(lab: Lab) -> None:
         with socket.create_server(("127.0.0.1", 0)) as mute:
             lab.directory.put(known("mute", f"127.0.0.1:{mute.getsockname()[1]}", suspect=True))
             begun = time.monotonic()
-            with pytest.raises(RequestTimeout, match=r"no answer within 0.3 s; the last try: .* gives no sign of life"):
-                await lab.matrix.chat("chat", "hello", timeout=0.3)
-            assert time.monotonic() - begun < fleet.PROBE_SECONDS
+            with pytest.raises(RequestTimeout, match=r"no answer within 1 s; the last try: .* gives no sign of life"):
+                await lab.matrix.chat("chat", "hello", timeout=1)
+            assert time.monotonic() - begun < PROBE_SECONDS
 
     in_lab(world, work, replicas=0)
 
@@ -251,7 +256,7 @@ def test_two_thousand_at_once(world: World) -> None:
         for replica in lab.replicas:
             replica.held = asyncio.Event()
         asking = [asyncio.create_task(lab.matrix.chat("chat", "hello")) for _ in range(2000)]
-        await until(lambda: sum(replica.open for replica in lab.replicas) == 2000)
+        await until(lambda: sum(replica.open for replica in lab.replicas) == 2000, 90)
         assert all(450 <= replica.most_open <= 550 for replica in lab.replicas), lab.asked
         for replica in lab.replicas:
             assert replica.held is not None

@@ -89,7 +89,7 @@ def test_since_begins_anew_with_another_reason(world: World) -> None:
         world.put(CHAT, ready("False", "Loading", "weights"))
 
     with pytest.raises(WaitTimeout):
-        wait(world, {CHAT: READY}, meanwhile=load, seconds=1.5, heard=heard)
+        wait(world, {CHAT: READY}, meanwhile=load, seconds=4, heard=heard)
 
     first, second = heard
     assert first.since is not None and second.since is not None
@@ -118,8 +118,8 @@ def test_a_reason_left_from_before_does_not_end_the_waiting(world: World) -> Non
 def test_the_time_out_says_what_was_waited_for(world: World) -> None:
     world.put(LAB, ready("False", "Starting", "the head"))
 
-    with pytest.raises(WaitTimeout, match=r"still not Ready after 0.3 s \(Starting: the head\); it goes on, see `matrix why"):
-        wait(world, {LAB: READY}, seconds=0.3)
+    with pytest.raises(WaitTimeout, match=r"still not Ready after 2.5 s \(Starting: the head\); it goes on, see `matrix why"):
+        wait(world, {LAB: READY}, seconds=2.5)
 
 
 def test_an_unknown_object_is_not_waited_for(world: World) -> None:

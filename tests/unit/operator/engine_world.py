@@ -48,7 +48,7 @@ class World:
         self.may_act = may_act
         self.engine: Engine
 
-    async def ready(self, key: ObjectKey, status: str, reason: str, saying: str = "", seconds: float = 10.0) -> str:
+    async def ready(self, key: ObjectKey, status: str, reason: str, saying: str = "", seconds: float = 20.0) -> str:
         """Wait until Ready is so; its message."""
 
         def holds(found: dict[str, Any]) -> bool:
@@ -57,7 +57,7 @@ class World:
 
         return str(_condition(await self.until(key, holds, f"{status}/{reason} {saying}", seconds), "Ready").get("message", ""))
 
-    async def until(self, key: ObjectKey, holds: Callable[[dict[str, Any]], bool], what: str, seconds: float = 10.0) -> dict[str, Any]:
+    async def until(self, key: ObjectKey, holds: Callable[[dict[str, Any]], bool], what: str, seconds: float = 20.0) -> dict[str, Any]:
         """Wait until its status is so; that status."""
         deadline = time.monotonic() + seconds
         while not holds(status := await self.status(key)):
@@ -72,7 +72,7 @@ class World:
         return _condition(await self.status(key), type_)
 
     async def gone(self, key: ObjectKey) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 20
         with pytest.raises(NotFound):
             while time.monotonic() < deadline:
                 await self.store.get(key)

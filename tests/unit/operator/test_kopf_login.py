@@ -106,12 +106,14 @@ def test_what_is_heard_and_what_is_tried_are_two_things(tmp_path: Path) -> None:
 
     async def body(login: KopfLogin, ask: Callable[[], Awaitable[int]]) -> None:
         await asyncio.sleep(0.2)
+        asked = time.monotonic()
         assert await ask() == 401
-        assert login.stillness([PATH], begun) < 0.1, "it did something"
+        assert login.stillness([PATH], begun) <= time.monotonic() - asked, "it did something"
         assert login.silence([PATH], begun) >= 0.2, "and was told nothing"
         server.token = "bad"
+        asked = time.monotonic()
         assert await ask() == 200
-        assert login.silence([PATH], begun) < 0.1
+        assert login.silence([PATH], begun) <= time.monotonic() - asked
         other = "/apis/matrix.dev/v1alpha1/modeldeployments"
         assert login.silence([PATH, other], begun) >= 0.2, "the quietest counts"
         assert login.stillness([PATH, other], begun) >= 0.2

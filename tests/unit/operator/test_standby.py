@@ -91,7 +91,7 @@ def test_everything_can_be_looked_at_again_at_once(tmp_path: Path) -> None:
         await until_written(store)
         backend.blind = ""
         engine.look_again()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             await until_written(store, "BackendReachable")
         stop.set()
         await running

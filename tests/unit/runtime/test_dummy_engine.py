@@ -71,7 +71,7 @@ def test_a_stream_of_completions_has_text() -> None:
 def test_it_speaks_at_the_chosen_speed() -> None:
     started = time.monotonic()
     post("/v1/completions", {"prompt": "x", "max_tokens": 5}, DummyEngine(tokens_per_second=50, first_token_seconds="0.1"))
-    assert 0.18 <= time.monotonic() - started < 2
+    assert 0.18 <= time.monotonic() - started < 10
 
 
 def test_it_fails_at_the_chosen_rate_and_repeatably() -> None:

@@ -46,11 +46,11 @@ def refusal(bodies: Bodies, chunks: int, pause: float = 0.0) -> int:
 
 
 def test_a_slow_body_has_longer_the_more_of_it_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "BODY_SECONDS", 0.2)
-    monkeypatch.setattr(limits, "LEAST_BODY_RATE", CHUNK / 0.5)
-    assert read(Bodies(), 6, 0.1) == 6 * CHUNK, "slower than BODY_SECONDS in all, faster than the least rate"
+    monkeypatch.setattr(limits, "BODY_SECONDS", 1.0)
+    monkeypatch.setattr(limits, "LEAST_BODY_RATE", CHUNK / 2.5)
+    assert read(Bodies(), 6, 0.25) == 6 * CHUNK, "slower than BODY_SECONDS in all, faster than the least rate"
     monkeypatch.setattr(limits, "LEAST_BODY_RATE", 1e12)
-    assert refusal(Bodies(), 100, 0.1) == 408
+    assert refusal(Bodies(), 100, 0.25) == 408
 
 
 def test_too_large_alone_and_too_much_together() -> None:

@@ -29,6 +29,8 @@ class World:
         self.meter = meter
         self.ongoing = Ongoing(meter.begun, meter.ended)
         self.release = asyncio.Event()
+        self.streaming = asyncio.Event()
+        """The first piece of a stream was taken."""
         routes = [Route("/v1/completions", self._answer, methods=["POST"]), Route("/health", self._health)]
         self.front = HttpFront(Starlette(routes=routes), self.ongoing, meter)
         self.http = httpx2.AsyncClient(transport=ASGITransport(app=self.front), base_url="http://replica")
@@ -44,6 +46,7 @@ class World:
 
     async def _stream(self) -> AsyncIterator[str]:
         yield "data: one\n\n"
+        self.streaming.set()
         await self.release.wait()
         yield "data: two\n\n"
 
@@ -105,7 +108,7 @@ def test_what_is_ended_tells_its_caller_as_an_answer_or_as_the_last_event() -> N
         world = World()
         waiting, streaming = asyncio.create_task(world.post("wait")), asyncio.create_task(world.post("stream"))
         await world.until(2)
-        await asyncio.sleep(0.05)
+        await world.streaming.wait()
         world.ongoing.end_all(ApiError(ErrorReason.BROKE_OFF, "cut off"))
         answer, stream = await waiting, await streaming
         assert (answer.status_code, answer.json()["error"]["message"]) == (502, "cut off")

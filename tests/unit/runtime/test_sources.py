@@ -175,7 +175,7 @@ def test_a_cancelled_conversion_ends_its_process_and_frees_the_lock(model: Path,
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    asyncio.run(asyncio.wait_for(cancel(), 20))
+    asyncio.run(asyncio.wait_for(cancel(), 60))
     converter.say(GOOD)
     assert converter.now(model).is_dir()
 
@@ -191,7 +191,9 @@ def test_a_download_tells_its_bytes_and_gives_the_snapshots_directory(tmp_path: 
         bar.update(40)
         other = tqdm_class(total=3, unit="it")
         other.update(3)
-        time.sleep(0.8)
+        deadline = time.monotonic() + 20
+        while not any(progress == Progress(done=40, total=100) for _, _, progress in heard.said) and time.monotonic() < deadline:
+            time.sleep(0.02)
         return str(tmp_path)
 
     assert asyncio.run(fetch(Repository("org/name", "main"), tmp_path, heard, Credentials(None), snapshot)) == tmp_path

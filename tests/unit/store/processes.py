@@ -14,7 +14,7 @@ from typing import Any
 from matrix_store.errors import Conflict
 from tests.unit.store.support import key, manifest, open_database
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 90.0
 _context = multiprocessing.get_context("spawn")
 
 

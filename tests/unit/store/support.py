@@ -14,7 +14,7 @@ from matrix_store.port import Change, ChangeType, Raw, StoredObject
 
 KIND = "MatrixCluster"
 OTHER_KIND = "ModelDeployment"
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 
 T = TypeVar("T")
 
