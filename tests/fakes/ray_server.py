@@ -179,12 +179,12 @@ def serve(ray: FakeRay) -> Iterator[FakeRay]:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    assert started.wait(10)
+    assert started.wait(60)
     try:
         yield ray
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(60)
 
 
 if __name__ == "__main__":

@@ -113,6 +113,14 @@ class ControlPlane:
         etcd has ended."""
         wait_for(self._is_ready, "the API server is ready", deadline)
 
+    def restore(self) -> None:
+        """Lets go on what was stopped and starts what was killed, whoever has left it so; returns when the API server is ready."""
+        for process in self.processes:
+            process.cont()
+            if not process.running:
+                process.start()
+        self.ready()
+
     def _is_ready(self) -> bool:
         self.etcd.require_running()
         self.api_server.require_running()

@@ -15,7 +15,8 @@ from pathlib import Path
 from tests.lab import leash
 from tests.lab.errors import LabError
 
-STOP_SECONDS = 5.0
+STOP_SECONDS = 30.0
+KILL_SECONDS = 60.0
 _SPAWNER = ThreadPoolExecutor(1, thread_name_prefix="lab-spawner")
 """Starts every process. The kernel's "parent" of PR_SET_PDEATHSIG is the thread that forked, not the process: a test that starts one from
 a short-lived thread would lose it again. This thread lives as long as the interpreter."""
@@ -74,7 +75,7 @@ class Process:
         """SIGKILL; returns when it is dead, at once if it was."""
         self.send(signal.SIGKILL)
         if self._process is not None:
-            self._process.wait(10)
+            self._process.wait(KILL_SECONDS)
 
     def terminate(self) -> None:
         """SIGTERM, also to a stopped one; does not wait."""

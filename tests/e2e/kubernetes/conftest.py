@@ -110,10 +110,12 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
 
 @pytest.fixture
 def namespace(control_plane: ControlPlane) -> Iterator[str]:
-    """A fresh one, deleted afterwards with everything in it."""
+    """A fresh one, deleted afterwards with everything in it. A test that failed while the API server was away leaves it to the next one as
+    it was before."""
     name = f"test-{next(_numbers)}"
     control_plane.api.create_namespace(name)
     yield name
+    control_plane.restore()
     control_plane.api.abandon_namespace(name)
 
 

@@ -22,7 +22,7 @@ from tests.e2e.kubernetes.test_context import QUICKSTART, Cli
 from tests.fakes.kubelet import FakeKubelet, kubelet
 from tests.lab.control_plane import ControlPlane
 
-SECONDS = 60.0
+SECONDS = 120.0
 USER = "ben"
 EVERYTHING = ["get", "list", "watch", "create", "patch", "delete"]
 RULES = (

@@ -27,7 +27,7 @@ from tests.unit.client.directory import replica as known
 from tests.unit.client.replica import Replica
 from tests.unit.client.worlds import CHAT, LAB, manifest, ready
 
-SECONDS = 90.0
+SECONDS = 200.0
 GROUP = "/apis/matrix.dev/v1alpha1"
 HEAD = {"ray.io/cluster": "lab", "ray.io/node-type": "head"}
 _MERGE = {"Content-Type": "application/merge-patch+json"}

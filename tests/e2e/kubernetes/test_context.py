@@ -16,7 +16,7 @@ from tests.lab.control_plane import ControlPlane
 
 ROOT = Path(__file__).parents[3]
 QUICKSTART = str(ROOT / "examples" / "quickstart.yaml")
-COMMAND_SECONDS = 60.0
+COMMAND_SECONDS = 120.0
 
 
 class Cli:

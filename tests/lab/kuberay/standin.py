@@ -19,7 +19,7 @@ from tests.lab.kuberay.nodes import Nodes
 from tests.lab.kuberay.obstacles import Obstacles
 
 T = TypeVar("T")
-_SECONDS = 60.0
+_SECONDS = 150.0
 
 NODES = ("lab-1", "lab-2", "lab-3")
 

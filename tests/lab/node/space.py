@@ -26,7 +26,7 @@ from tests.lab.processes import Process
 
 LOCK = Path(tempfile.gettempdir()) / "matrix-lab-node.lock"
 _LOCK_SECONDS = 600.0
-_SECONDS = 20.0
+_SECONDS = 60.0
 
 
 class Space:
@@ -135,7 +135,7 @@ def _refuse_taken_addresses() -> None:
 
 
 def _run(argv: Sequence[str]) -> str:
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=_SECONDS * 30, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=_SECONDS * 10, check=False)
     if done.returncode:
         raise LabError(f"{' '.join(argv)}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout

@@ -57,7 +57,7 @@ def test_openai_s_client_streams_through_a_forwarded_port_also_after_the_head_wa
         assert words() == 20
         head = world.pod("head")
         world.delete_pod(head)
-        world.wait(lambda: world.condition("MatrixCluster", CLUSTER).get("status") != "True", "the head's end is noticed", 60.0)
+        world.wait(lambda: world.condition("MatrixCluster", CLUSTER).get("status") != "True", "the head's end is noticed")
         world.ready()
         assert world.pod("head") != head
         until = time.monotonic() + SECONDS
@@ -95,13 +95,15 @@ def test_the_logs_of_a_model_and_of_a_cluster_are_there(world: World) -> None:
 
 def test_followed_logs_leave_nothing_behind_in_the_pod(world: World) -> None:
     process = world.matrix("logs", "-f", f"mxd/{MODEL}")
-    assert process.stdout is not None and select.select([process.stdout], [], [], SECONDS)[0]
     worker = world.pod("worker")
 
     def tails() -> list[str]:
         return [line for line in world.exec(worker, "ps", "-eo", "args=") if line.startswith("tail ")]
 
-    assert tails()
-    process.terminate()
-    process.communicate(timeout=SECONDS)
-    world.wait(lambda: not tails(), "no tail is left in the pod", 60.0)
+    try:
+        assert process.stdout is not None and select.select([process.stdout], [], [], SECONDS)[0]
+        assert tails()
+    finally:
+        process.terminate()
+        process.communicate(timeout=SECONDS)
+    world.wait(lambda: not tails(), "no tail is left in the pod")

@@ -107,7 +107,7 @@ class World:
     def ready(self, seconds: float = SECONDS, name: str = CLUSTER, model: str = MODEL) -> None:
         self.wait(lambda: self.is_ready(name, model), "cluster and model are Ready", seconds)
 
-    def noticed(self, seconds: float = 60.0) -> str:
+    def noticed(self, seconds: float = SECONDS) -> str:
         """What the cluster's Ready says as soon as it is not True."""
         self.wait(
             lambda: self.condition("MatrixCluster", CLUSTER).get("status") != "True", "the cluster says that something is wrong", seconds
