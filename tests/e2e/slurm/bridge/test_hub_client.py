@@ -151,9 +151,11 @@ async def _echoed(host: str, port: int, sent: bytes) -> bytes:
 
 def test_a_head_that_refuses_the_connection_resets_it(tmp_path: Path) -> None:
     async def scenario() -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        with socket.socket() as deaf:  # it has the port throughout, and does not listen there
+            deaf.bind(("127.0.0.1", 0))
+            await refused(deaf.getsockname()[1])
+
+    async def refused(port: int) -> None:
         async with serving(tmp_path) as world, bridged(world, tmp_path / "shared") as site:
             world.hub.want("fair", wish())
             await until(lambda: bool(site.slurm.queue))
@@ -182,7 +184,8 @@ def test_while_the_hub_is_away_clusters_are_kept_and_another_hub_is_refused(tmp_
                 await until(lambda: site.agent.looked)
                 slurm.change(slurm.queue[0], phase=JobPhase.LOST, state="NODE_FAIL", started_at=EARLIER, ended_at=EARLIER.replace(hour=15))
                 await until(lambda: len(slurm.queue) == 2)
-                assert slurm.queue[1].tag.serial == 2 and site.client.state.problem
+                assert slurm.queue[1].tag.serial == 2
+                await until(lambda: bool(site.client.state.problem))
 
     run(scenario(), 120)
 

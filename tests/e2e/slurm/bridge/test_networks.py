@@ -25,7 +25,9 @@ from tests.unit.slurm_agent.samples import UID
 from tests.waiting import until
 
 ANSWER = os.urandom(3_000_000)
-QUICK = Limits(keepalive_seconds=1.0, tunnel_seconds=2.0)
+PING_SECONDS = 3.0
+"""A busy machine answers within that."""
+QUICK = Limits(keepalive_seconds=PING_SECONDS, tunnel_seconds=5.0)
 Place = tuple[str, int]
 
 
@@ -100,7 +102,7 @@ def test_a_connection_cut_in_the_middle_of_a_frame_is_a_reset_and_no_whole_answe
 
 def test_a_network_that_is_gone_for_long_is_told_at_both_ends_and_found_again(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with joined(tmp_path, QUICK, 1.0) as way:
+        async with joined(tmp_path, QUICK, PING_SECONDS) as way:
             way.goes_on.clear()
             asking = asyncio.create_task(way.ask())
             await until(lambda: way.world.counted("matrix_hub_tunnels", site="fair") == 1)

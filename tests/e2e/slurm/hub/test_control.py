@@ -13,7 +13,7 @@ import pytest
 from matrix_operator.backends.slurm.sites import SiteRefusal, SiteReport, SiteSilence
 from matrix_operator.hub.settings import Limits
 from matrix_proto.bridge_pb2 import ClusterDesired, FromSite, Hello
-from tests.e2e.slurm.hub.world import HUB_ID, World, code_after, run, serving
+from tests.e2e.slurm.hub.world import HUB_ID, World, code_after, now, run, serving
 from tests.lab.network import network
 from tests.waiting import until
 
@@ -71,15 +71,18 @@ def test_everything_wanted_is_said_again_after_each_new_connection(tmp_path: Pat
 
 
 def test_a_short_absence_makes_nothing_unknown_a_long_one_does(tmp_path: Path) -> None:
+    later = timedelta()
+
     async def scenario() -> None:
-        async with serving(tmp_path, Limits(report_seconds=5.0)) as world:
+        nonlocal later
+        async with serving(tmp_path, Limits(report_seconds=60.0), lambda: now() + later) as world:
             world.hub.want("fair", wish())
             async with world.connected():
                 await until(lambda: heard(world))
             await until(lambda: world.counted("matrix_hub_site_connected", site="fair") == 0)
             assert heard(world)
             pulse = world.hub.pulse("fair", UID)
-            await until(lambda: not heard(world))
+            later = timedelta(seconds=61)
             gone = world.hub.report("fair", UID)
             assert isinstance(gone, SiteSilence)
             assert "the bridge of site fair (u@login1) is not connected since" in gone.message
@@ -187,13 +190,13 @@ def test_a_network_that_swallows_everything_is_noticed(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         async with (
-            serving(tmp_path, Limits(keepalive_seconds=1.0, report_seconds=3600.0)) as world,
+            serving(tmp_path, Limits(keepalive_seconds=3.0, report_seconds=3600.0)) as world,
             network(world.port) as way,
             world.connected(address=f"127.0.0.1:{way.entrance}"),
         ):
             await until(lambda: world.counted("matrix_hub_site_connected", site="fair") == 1)
             way.stall()
-            await until(lambda: world.counted("matrix_hub_site_connected", site="fair") == 0)
+            await until(lambda: world.counted("matrix_hub_site_connected", site="fair") == 0, 40)
             async with world.connected(instance="another"):
                 pass
 

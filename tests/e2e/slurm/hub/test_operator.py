@@ -185,7 +185,7 @@ def test_a_site_that_goes_is_told_of_and_takes_nothing_with_it(world: World) -> 
         assert "the bridge of site fair (u@login1) is not connected" in world.status()["summary"]
         assert world.status()["endpoints"] == endpoints
         world.plane.api.delete(world.objects.path("matrixclusters", "lab"))
-        await world.until("a deletion that waits", lambda: world.condition("HeadReady")[0] == "Unknown")
+        await world.until("a deletion that waits", lambda: world.condition("HeadReady") == ("Unknown", "Deleting"))
         assert world.there("matrixclusters", "lab"), "nothing has confirmed that its jobs are gone"
         async with world.site() as again:
             await world.until("its end", lambda: not world.there("matrixclusters", "lab"))

@@ -123,6 +123,7 @@ def test_who_reads_slowly_slows_the_sender_and_fills_no_memory(tmp_path: Path) -
     async def scenario() -> None:
         async with site(tmp_path, pour) as (_, _, place):
             reader, writer = await asyncio.open_connection(*place)
+            await until(lambda: sent > 0)
             before, still = -1, 0
             while still < 10:  # until nothing has moved for a second
                 still = still + 1 if sent == before else 0
@@ -175,7 +176,7 @@ def test_many_who_read_slowly_beside_one_who_reads_fast_fill_no_memory(tmp_path:
             for _, one in slow:
                 one.transport.abort()
 
-    run(scenario())
+    run(scenario(), 240)
 
 
 async def reset(place: tuple[str, int]) -> str:
@@ -209,7 +210,7 @@ def test_what_breaks_at_the_site_is_no_whole_answer(tmp_path: Path) -> None:
 
 def test_a_site_that_refuses_or_does_not_answer_costs_one_connection(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with site(tmp_path, echo, Limits(tunnel_seconds=1.0)) as (world, bridge, place):
+        async with site(tmp_path, echo) as (world, bridge, place):
             port = bridge.ports.pop(GATEWAY)
             assert await reset(place) == "reset"
             assert world.counted("matrix_hub_tunnels_failed_total", site="fair", why="refused") == 1
@@ -218,8 +219,10 @@ def test_a_site_that_refuses_or_does_not_answer_costs_one_connection(tmp_path: P
                 """As a bridge that hangs."""
 
             tunnel, bridge.tunnel = bridge.tunnel, ignored  # type: ignore[method-assign]
+            world.hub._tunnels._limits = Limits(tunnel_seconds=1.0)
             assert await reset(place) == "reset"
             assert world.counted("matrix_hub_tunnels_failed_total", site="fair", why="unanswered") == 1
+            world.hub._tunnels._limits = LIMITS  # what answers has as long as it needs
             bridge.tunnel, bridge.ports[GATEWAY] = tunnel, port  # type: ignore[method-assign]
             reader, writer = await asyncio.open_connection(*place)
             writer.write(b"x")
@@ -274,7 +277,7 @@ def test_a_site_has_so_many_tunnels_and_no_more(tmp_path: Path) -> None:
 
 def test_a_tunnel_through_which_nothing_comes_is_closed(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with site(tmp_path, echo, Limits(tunnel_idle_seconds=0.5)) as (world, _, place):
+        async with site(tmp_path, echo, Limits(tunnel_idle_seconds=3.0)) as (world, _, place):
             reader, writer = await asyncio.open_connection(*place)
             writer.write(b"x")
             assert await reader.read(1) == b"x"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,12 @@ class World:
             await asyncio.gather(task, welcomed, return_exceptions=True)
 
 
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
 @asynccontextmanager
-async def serving(directory: Path, limits: Limits = LIMITS) -> AsyncIterator[World]:
+async def serving(directory: Path, limits: Limits = LIMITS, clock: Callable[[], datetime] = now) -> AsyncIterator[World]:
     files = directory / "tls"
     if not files.exists():
         make(files, ["127.0.0.1", "localhost"])
@@ -78,7 +83,7 @@ async def serving(directory: Path, limits: Limits = LIMITS) -> AsyncIterator[Wor
     sites = {"fair": SiteSettings(digest, frozenset({"team"}))}
     settings = HubSettings(files / CERTIFICATE_FILE, files / KEY_FILE, sites, port=0, limits=limits)
     registry = CollectorRegistry()
-    hub = Hub(settings, registry)
+    hub = Hub(settings, registry, clock)
     port = await hub.start(HUB_ID)
     try:
         yield World(hub, registry, port, files, token)
