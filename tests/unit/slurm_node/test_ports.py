@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from contextlib import closing
 
@@ -11,7 +12,9 @@ from matrix_crds.reasons import ClusterReason
 from matrix_slurm_bridge.node.errors import NodeFailure
 from matrix_slurm_bridge.node.ports import BLOCK, USES, claim_block, is_free
 
-RANGE = range(27_000, 27_200)
+FIRST = 32_000 + os.getpid() % 6 * 128
+RANGE = range(FIRST, FIRST + 128)
+"""Below the ports that Linux gives, above those of labs and sites; other than those of the same tests beside these."""
 
 
 def test_two_programs_of_one_node_get_two_blocks_though_they_begin_at_the_same_one() -> None:
@@ -52,14 +55,14 @@ def test_what_a_stranger_takes_later_is_seen() -> None:
 
 def test_blocks_lie_inside_of_the_range_and_never_overlap_in_part() -> None:
     """Another site's file may allow another range of the same node."""
-    for allowed in (range(27_001, 27_100), range(27_010, 27_050)):
+    for allowed in (range(FIRST + 1, FIRST + 100), range(FIRST + 10, FIRST + 50)):
         block = claim_block("x", allowed, free=lambda _: True)
         block.close()
         assert block.ports["claim"] % BLOCK == 0
         assert set(block.ports.values()) <= set(allowed) and len(set(block.ports.values())) == len(USES) <= BLOCK
 
 
-@pytest.mark.parametrize(("allowed", "free"), [(RANGE, False), (range(27_001, 27_010), True), (range(0), True)])
+@pytest.mark.parametrize(("allowed", "free"), [(RANGE, False), (range(FIRST + 1, FIRST + 10), True), (range(0), True)])
 def test_none_free_is_said_with_what_to_do(allowed: range, free: bool) -> None:
     with pytest.raises(NodeFailure, match="portRange") as caught:
         claim_block("x", allowed, free=lambda _: free)

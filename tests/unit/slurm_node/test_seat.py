@@ -6,6 +6,7 @@ import itertools
 import os
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -176,7 +177,7 @@ def test_another_clusters_directory_is_not_taken(tmp_path: Path) -> None:
 
 def test_a_directory_that_takes_no_file_is_waited_for_then_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.count(0.0, PATIENCE_SECONDS / 4)
-    monkeypatch.setattr("matrix_slurm_bridge.node.seat.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("matrix_slurm_bridge.node.seat.time", SimpleNamespace(monotonic=lambda: next(clock)))  # not other threads' time
     slept: list[float] = []
     one = Seat(plan(tmp_path / "gone"), record(plan(tmp_path / "gone")), sleep=slept.append)
     with pytest.raises(NodeFailure, match=f"can't be written to: {os.strerror(2)}"):
