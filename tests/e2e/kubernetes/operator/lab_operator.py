@@ -23,6 +23,7 @@ from matrix_operator.engines import kopf_thread  # noqa: E402
 from matrix_operator.engines.health import Limits  # noqa: E402
 from matrix_operator.engines.kubernetes import Carrier, Options  # noqa: E402
 from matrix_operator.engines.kubernetes_main import main  # noqa: E402
+from matrix_operator.engines.lease import Timing  # noqa: E402
 from matrix_operator.reconcile.steps import Step  # noqa: E402
 from matrix_store.kubernetes.api import Api  # noqa: E402
 from matrix_store.kubernetes.connection import Connection  # noqa: E402
@@ -95,6 +96,7 @@ if __name__ == "__main__":
                 namespaces=tuple(wishes["namespaces"]),
                 lease_namespace=wishes["lease_namespace"],
                 limits=Limits(**wishes["limits"]),
+                timing=Timing(**wishes["timing"]),
             ),
             carrier(wishes["ray"]),
             Hook(Path(wishes["steps"]), Path(wishes["tried"]) if wishes["tried"] else None),

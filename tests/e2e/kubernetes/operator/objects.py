@@ -8,7 +8,7 @@ from tests.lab.api import wait_for
 from tests.lab.control_plane import ControlPlane
 from tests.lab.errors import LabError
 
-SECONDS = 90.0
+SECONDS = 150.0
 
 GROUPS = {
     "matrixclusters": "/apis/matrix.dev/v1alpha1",

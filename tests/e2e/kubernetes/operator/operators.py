@@ -21,7 +21,9 @@ from tests.lab.control_plane import ControlPlane
 from tests.lab.processes import Process
 
 DRIVER = Path(__file__).with_name("lab_operator.py")
-START_SECONDS = 60.0
+START_SECONDS = 120.0
+END_SECONDS = 90.0
+"""Of an orderly end, and of one that was wrong from the start."""
 NOWHERE = "http://127.0.0.1:9"
 """A Ray that nobody answers for: a cluster is asked for again and again, and never ready."""
 
@@ -40,6 +42,7 @@ class Wishes:
     hears_nothing: bool = False
     """Its watches tell it of no change."""
     limits: dict[str, float] = field(default_factory=dict)
+    timing: dict[str, float] = field(default_factory=dict)
 
 
 class Taken(NamedTuple):
@@ -76,6 +79,11 @@ class Operator:
         self.until(r"stands by: ")
         wait_for(lambda: self.ready.status_code == 200, "the standby is ready", START_SECONDS)
         return self
+
+    @property
+    def leads(self) -> bool:
+        """Whether it has held the lease."""
+        return "holds the lease " in self.log
 
     def leading(self, seconds: float = START_SECONDS) -> Operator:
         self.until(r"holds the lease ", seconds)
@@ -145,7 +153,7 @@ class Operators:
 
     @property
     def steps(self) -> list[Taken]:
-        lines = [line.split() for line in self._steps.read_text().splitlines()]
+        lines = [line.split() for line in self._steps.read_text().rpartition("\n")[0].splitlines()]  # the last may be half written
         return [Taken(int(pid), float(at), moment, step) for pid, at, moment, step in lines]
 
     def steps_of(self, operator: Operator) -> list[Taken]:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.e2e.kubernetes.operator.objects import MERGE, Objects
-from tests.e2e.kubernetes.operator.operators import Operator, Operators
+from tests.e2e.kubernetes.operator.objects import MERGE, SECONDS, Objects
+from tests.e2e.kubernetes.operator.operators import END_SECONDS, Operator, Operators
 from tests.lab.api import CRDS, wait_for
 from tests.lab.control_plane import ControlPlane
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = pytest.mark.timeout(400)
 
 MATRIX = str(Path(sys.executable).with_name("matrix"))
 
@@ -30,12 +30,12 @@ def test_the_command_runs_until_it_is_told_to_stop(control_plane: ControlPlane, 
     objects = Objects(control_plane, crew.namespace)
     objects.create("matrixclusters", "lab", {})
     operator = run(crew, control_plane.kubeconfig, "--config", str(tmp_path / "site.yaml"), "--image", "example.org/option:2").leading()
-    wait_for(lambda: objects.exists("rayclusters", "lab"), "there is a RayCluster", 60)
+    wait_for(lambda: objects.exists("rayclusters", "lab"), "there is a RayCluster", SECONDS)
     head = objects.get("rayclusters", "lab")["spec"]["headGroupSpec"]["template"]["spec"]
     assert {container["image"] for container in head["containers"] if container["name"] == "ray-head"} == {"example.org/option:2"}
     assert head["securityContext"]["runAsUser"] == 4242
     operator.process.terminate()
-    assert operator.ends(20) == 0
+    assert operator.ends(END_SECONDS) == 0
     assert objects.get("leases", "matrix-operator")["spec"]["holderIdentity"] == ""
 
 
@@ -57,7 +57,7 @@ def test_credentials_that_are_none_are_told_at_once(control_plane: ControlPlane,
     config["users"][0]["user"] = {"token": "nonsense"}
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
     operator = run(crew, tmp_path / "kubeconfig", "--image", "x")
-    assert operator.ends(60) == 5
+    assert operator.ends(END_SECONDS) == 5
     assert "does not know who is calling" in operator.log.splitlines()[-1]
 
 
@@ -69,12 +69,16 @@ def test_a_cluster_without_our_kinds_is_told_at_once(control_plane: ControlPlane
         change = {"spec": {"versions": [{**version, "served": served} for version in versions]}}
         control_plane.api.http.patch(f"{CRDS}/{name}", json=change, headers=MERGE).raise_for_status()
 
+    def named() -> bool:
+        return any(kind["kind"] == "ModelDeployment" for kind in control_plane.api.get("/apis/matrix.dev/v1alpha1")["resources"])
+
     serve(served=False)
     try:
+        wait_for(lambda: not named(), "the kind is not served any more", SECONDS)
         operator = run(crew, control_plane.kubeconfig, "--image", "x")
-        assert operator.ends(60) == 5
+        assert operator.ends(END_SECONDS) == 5
     finally:
         serve(served=True)
-        wait_for(lambda: control_plane.api.serves(name), "the kind is served again", 30)
+        wait_for(lambda: control_plane.api.serves(name) and named(), "the kind is served again", SECONDS)
     last = operator.log.splitlines()[-1]
     assert "does not know ModelDeployment" in last and "kubectl apply --server-side -f crds/" in last
