@@ -30,7 +30,7 @@ from matrix_store.home import Home
 from tests.e2e.foreign_ray import ForeignRay
 
 
-def wait_for(condition: Callable[[], Any], what: str | Callable[[], str], timeout: float = 120.0) -> Any:
+def wait_for(condition: Callable[[], Any], what: str | Callable[[], str], timeout: float = 240.0) -> Any:
     """The first true value of the condition; fails the test after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):

@@ -12,6 +12,8 @@ import pytest
 
 from matrix_operator.backends.port import NodePhase
 
+pytestmark = pytest.mark.timeout(900)  # starts of Ray's parts, on a machine that may be busy
+
 APP = """
 import os
 from pathlib import Path

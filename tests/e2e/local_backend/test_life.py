@@ -14,6 +14,8 @@ from matrix_operator.backends.local.places import temporary_directory
 from matrix_operator.backends.port import BackendRefusal, NodePhase
 from matrix_operator.looks import Absent, Present
 
+pytestmark = pytest.mark.timeout(900)  # starts of Ray's parts, on a machine that may be busy
+
 
 def test_a_launcher_killed_in_mid_start_leaves_one_ray_only_and_removing_works_without_the_journal(make: Any, wait: Any) -> None:
     driver = make("gamma")

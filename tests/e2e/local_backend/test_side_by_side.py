@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import psutil
+import pytest
 
 from matrix_operator.backends.local.backend import LocalBackend
 from matrix_operator.backends.local.logs import log_files
@@ -16,6 +17,8 @@ from matrix_operator.backends.local.orphans import Orphan, end_orphan, find_orph
 from matrix_operator.backends.local.places import temporary_directory
 from matrix_operator.looks import Absent
 from matrix_store.home import Home
+
+pytestmark = pytest.mark.timeout(900)  # starts of Ray's parts, on a machine that may be busy
 
 
 def lives(process: psutil.Process) -> bool:
