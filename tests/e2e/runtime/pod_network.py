@@ -64,7 +64,8 @@ class PodNetwork:
     def remove(self) -> None:
         """Nothing is left."""
         links = [f"{self._bridge}v{number + 1}" for number in range(len(self._places))]  # else they live on until the kernel has the time
-        for words in (*(("link", "del", link) for link in (*links, self._bridge)), *(("netns", "del", name) for name in self._places)):
+        ends = [*(("link", "del", link) for link in links), *(("netns", "del", name) for name in self._places)]
+        for words in (*ends, ("link", "del", self._bridge)):  # last: from then on another network may have its name, and theirs
             with contextlib.suppress(subprocess.CalledProcessError):
                 ip(*words)
 

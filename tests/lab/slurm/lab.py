@@ -146,17 +146,25 @@ class SlurmLab:
     def restart_controller(self, between: Callable[[], object] = lambda: None) -> None:
         """SIGKILL, `between`, and a new one with what was saved; returns when it answers."""
         self.slurmctld.kill()
-        between()
-        self.slurmctld.start()
-        wait_for(self.answers, "slurmctld answers", _SECONDS)
+        try:
+            between()
+        finally:
+            self.slurmctld.start()
+            wait_for(self.answers, "slurmctld answers", _SECONDS)
 
     @contextmanager
     def losing_what_happens(self) -> Iterator[None]:
         """What slurmctld is told within the block, it has forgotten at its end: it was killed before it had saved it."""
         kept = self.directory / "state-kept"
-        shutil.copytree(self.directory / "state", kept)
-        yield
-        self.restart_controller(lambda: self._put_back(kept))
+        self.slurmctld.freeze()  # it replaces those files, one after the other
+        try:
+            shutil.copytree(self.directory / "state", kept)
+        finally:
+            self.slurmctld.thaw()
+        try:
+            yield
+        finally:
+            self.restart_controller(lambda: self._put_back(kept))
 
     def _put_back(self, kept: Path) -> None:
         shutil.rmtree(self.directory / "state")
@@ -173,10 +181,15 @@ class SlurmLab:
         self.wait_idle()
 
     def reconfigure(self, **extra: str) -> None:
-        """Other settings, for the daemons that run."""
+        """Other settings, for the daemons that run; returns when slurmctld has them."""
         self._extra = {**self._extra, **extra}
         self._write_settings()
         self.controller.run(program("scontrol"), "reconfigure")
+        wait_for(lambda: extra.items() <= self._settings().items(), f"slurmctld has {extra}", _SECONDS)
+
+    def _settings(self) -> Mapping[str, str]:
+        lines = self.controller.run(program("scontrol"), "show", "config").stdout.splitlines()
+        return {name.strip(): value.strip() for name, _, value in (line.partition("=") for line in lines)}
 
     def _make_directory(self, stack: ExitStack) -> None:
         self.directory.mkdir(parents=True)

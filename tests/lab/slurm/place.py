@@ -108,11 +108,12 @@ class Place:
 
     def processes(self) -> Sequence[psutil.Process]:
         """All that runs on it, as this machine sees them, but the first."""
-        namespace = Path(f"/proc/{self._pid}/ns/pid").readlink()
+        first = self._pid
+        namespace = Path(f"/proc/{first}/ns/pid").readlink()
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(OSError, psutil.Error):
-                if process.pid != self._pid and Path(f"/proc/{process.pid}/ns/pid").readlink() == namespace and _lives(process):
+                if process.pid != first and Path(f"/proc/{process.pid}/ns/pid").readlink() == namespace and _lives(process):
                     found.append(process)
         return found
 
