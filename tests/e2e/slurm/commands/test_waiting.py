@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from matrix_crds.reasons import ClusterReason
-from matrix_slurm_bridge.slurm.port import JobPhase, SlurmRefused
+from matrix_slurm_bridge.slurm.port import Job, JobPhase, SlurmRefused
 from matrix_slurm_bridge.slurm.states import how_ended, why_waiting
 from tests.e2e.slurm.commands.someone import SLEEP, Someone, is_waiting
 from tests.lab.api import wait_for
@@ -58,7 +58,7 @@ def test_the_place_in_the_line_and_the_expected_start(alice: Someone, bob: Someo
         bob.running(SLEEP, *whole)
     bob.submit(SLEEP, *whole, "--nodes=2")
     second, third = alice.submit(SLEEP, *whole), alice.submit(SLEEP, *whole)
-    job = alice.until(third, lambda job: job.expected_start is not None and job.reason in ("Priority", "Resources"))
+    job = alice.until(third, lambda job: job.expected_start is not None and job.reason in ("Priority", "Resources"), 180)
     assert job.expected_start and job.expected_start > job.submitted_at and not why_waiting(job.reason).theirs
     late = Someone(alice.lab, "alice")  # its look at the line is a new one
     late.uid = alice.uid
@@ -120,8 +120,13 @@ def test_with_accounting_accounts_and_qos_are_checked_and_the_past_is_known(slur
     with pytest.raises(SlurmRefused, match="account"):
         bob.submit(SLEEP)
     job = alice.ended(alice.submit("exit 3"))
-    wait_for(lambda: asyncio.run(alice.slurm.recall(job.id, job.tag)) is not None, "the accounting knows it", 60)
-    past = asyncio.run(alice.slurm.recall(job.id, job.tag))
+
+    def recalled() -> Job | None:
+        return asyncio.run(alice.slurm.recall(job.id, job.tag))
+
+    # It hears of the start and of the end one after the other.
+    wait_for(lambda: (found := recalled()) is not None and found.phase is JobPhase.ENDED, "the accounting knows its end", 60)
+    past = recalled()
     assert past is not None and (past.id, past.tag, past.state, past.exit_code) == (job.id, job.tag, "FAILED", "3:0")
     assert asyncio.run(alice.slurm.default_account()) == "team-a"
 
