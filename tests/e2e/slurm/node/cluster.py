@@ -9,6 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -101,7 +102,7 @@ class Cluster:
             status = self.status(tag)
             return status if status is not None and holds(status) else None
 
-        return until(found, lambda: f"{tag.node_name} {what}: {self.status(tag)}\n{self.log(tag)}")
+        return until(found, lambda: f"{tag.node_name} {what}: {self.status(tag)}\n{self.log(tag)[-3000:]}")
 
     def wait_running(self, *tags: JobTag) -> None:
         """A worker: in the Ray of the head that head.json names now."""
@@ -115,7 +116,7 @@ class Cluster:
 
     def log(self, tag: JobTag) -> str:
         file = self.directory.logs / f"{tag.job_name}-{tag.attempt}-{tag.serial}.log"
-        return file.read_text(errors="replace")[-3000:] if file.exists() else "(no log)"
+        return file.read_text(errors="replace") if file.exists() else "(no log)"
 
     def record(self) -> HeadRecord:
         return until(lambda: read_record(self.directory.path), lambda: f"{FILE} can't be read")
@@ -164,9 +165,12 @@ class Cluster:
                 continue
         return found
 
-    def of_ray(self, node: Node, part: str) -> psutil.Process:
-        """That part of this cluster's Ray: the GCS, dashboard or raylet that listens at ports of its jobs there."""
-        [process] = [p for p in self.processes(node, part) if self.uid in p.environ().get("MATRIX_SLURM_RUN", "")]
+    def of_ray(self, node: Node, part: str, role: str = "") -> psutil.Process:
+        """That part of this cluster's Ray: the GCS, dashboard or raylet that listens at ports of its jobs there; of a job of that role. Not
+        a child of it that is about to become another program."""
+        found = [p for p in self.processes(node, part) if f"{self.uid}:{role}" in marker(p)]
+        pids = {process.pid for process in found}
+        [process] = [p for p in found if (above := parent(p)) is None or above.pid not in pids]
         return process
 
     def program(self, node: Node, tag: JobTag) -> psutil.Process:
@@ -174,8 +178,27 @@ class Cluster:
         status = self.status(tag)
         assert status is not None
         words = f"--uid {self.uid} --role {tag.role} --index {tag.index} "
-        [program] = [p for p in self.processes(node, words) if p.parent() is not None and "slurmstepd" in p.parent().name()]
+        [program] = [p for p in self.processes(node, words) if below_slurm(p)]
         return program
+
+
+def marker(process: psutil.Process) -> str:
+    """Of the run of a job that it belongs to."""
+    with suppress(psutil.Error):
+        return str(process.environ().get("MATRIX_SLURM_RUN", ""))
+    return ""
+
+
+def parent(process: psutil.Process) -> psutil.Process | None:
+    with suppress(psutil.Error):
+        return process.parent()
+    return None
+
+
+def below_slurm(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return (above := process.parent()) is not None and "slurmstepd" in above.name()
+    return False
 
 
 def until(look: Callable[[], _Found | None], what: Callable[[], str], seconds: float = SECONDS) -> _Found:

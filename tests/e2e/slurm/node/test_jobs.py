@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import signal
 
-import psutil
 import pytest
 
 from matrix_slurm_bridge.node.status import NodePhase
-from tests.e2e.slurm.node.cluster import Cluster, until
+from tests.e2e.slurm.node.cluster import Cluster, marker, until
 from tests.lab.slurm.lab import Node, SlurmLab
 
 _ON_BOTH = """
@@ -32,22 +31,20 @@ def test_tasks_run_on_both_workers(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("part", ["gcs/gcs_server", "dashboard/dashboard.py", "raylet/raylet"])
 def test_a_part_of_the_head_is_started_again_where_it_was(cluster: Cluster, slurm_lab: SlurmLab, part: str) -> None:
-    if part == "raylet/raylet":
-        victims = [p for p in cluster.processes(slurm_lab.nodes[0], part) if "--node-name=head" in p.cmdline() or "--head" in p.cmdline()]
-        [victim] = victims
-    else:
-        victim = cluster.of_ray(slurm_lab.nodes[0], part)
-    before = cluster.record()
-    victim.kill()
+    before, words = cluster.record(), "is being started again"
     recovering = cluster.head_tag()
-    until(lambda: "is being started again" in cluster.log(recovering), lambda: cluster.log(recovering))
+    told = cluster.log(recovering).count(words)
+    cluster.of_ray(slurm_lab.nodes[0], part, "head:").kill()
+    until(lambda: cluster.log(recovering).count(words) > told, lambda: cluster.log(recovering))
     everything_runs(cluster, 1)
     assert cluster.record() == before
 
 
 def test_a_worker_whose_raylet_was_killed_joins_again_in_the_same_job(cluster: Cluster, slurm_lab: SlurmLab) -> None:
+    tag, words = cluster.worker_tag(1), "Ray's raylet ended"
+    told = cluster.log(tag).count(words)
     cluster.of_ray(slurm_lab.nodes[1], "raylet/raylet").kill()
-    cluster.wait_status(cluster.worker_tag(1), lambda status: status.phase is not NodePhase.RUNNING, "notices it")
+    until(lambda: cluster.log(tag).count(words) > told, lambda: cluster.log(tag))
     everything_runs(cluster, 1)
 
 
@@ -126,7 +123,7 @@ def test_two_clusters_of_one_user_and_one_of_another_share_a_node(cluster: Clust
 def test_a_program_that_is_killed_leaves_nothing_and_touches_nobody(cluster: Cluster, slurm_lab: SlurmLab) -> None:
     node = slurm_lab.nodes[1]
     cluster.program(node, cluster.worker_tag(1)).send_signal(signal.SIGKILL)
-    until(lambda: not [p for p in cluster.processes(node) if ":cpu:1:" in _marker(p)], lambda: "its processes are gone")
+    until(lambda: not [p for p in cluster.processes(node) if ":cpu:1:" in marker(p)], lambda: "its processes are gone")
     cluster.wait_alive("cpu-0", "head")
 
 
@@ -144,14 +141,16 @@ def test_a_worker_that_runs_on_without_its_slurmd_gives_way_to_the_next_run(clus
     tag = cluster.worker_tag(1, 2)
     cluster.wait_running(tag)
     second.slurmd.kill()
-    until(lambda: slurm_lab.run("squeue", "-h", "-j", job, "-o", "%T").strip() == "PENDING", lambda: "Slurm gives the node up")
-    assert cluster.program(second, tag).is_running()
-    slurm_lab.run("scontrol", "update", f"jobid={job}", f"ReqNodeList={first.name}", "StartTime=now")
-    cluster.wait_status(tag, lambda status: status.restart == 1, "is run again")
-    until(lambda: f"Slurm runs this job again, on {first.name}" in cluster.log(tag), lambda: cluster.log(tag))
-    until(lambda: ":cpu:1:1:2:0:" not in " ".join(_marker(p) for p in cluster.processes(second)), lambda: "the former run is gone")
-    cluster.wait_alive("cpu-1", "head")
-    second.slurmd.start()
+    try:
+        until(lambda: slurm_lab.run("squeue", "-h", "-j", job, "-o", "%T").strip() == "PENDING", lambda: "Slurm gives the node up")
+        assert cluster.program(second, tag).is_running()
+        slurm_lab.run("scontrol", "update", f"jobid={job}", f"ReqNodeList={first.name}", "StartTime=now")
+        cluster.wait_status(tag, lambda status: status.restart == 1, "is run again")
+        until(lambda: f"Slurm runs this job again, on {first.name}" in cluster.log(tag), lambda: cluster.log(tag))
+        until(lambda: ":cpu:1:1:2:0:" not in " ".join(marker(p) for p in cluster.processes(second)), lambda: "the former run is gone")
+        cluster.wait_alive("cpu-1", "head")
+    finally:
+        second.slurmd.start()
 
 
 def test_nothing_is_left_when_the_jobs_are_cancelled(cluster: Cluster, slurm_lab: SlurmLab) -> None:
@@ -163,10 +162,3 @@ def test_nothing_is_left_when_the_jobs_are_cancelled(cluster: Cluster, slurm_lab
 def nothing_is_left(cluster: Cluster, node: Node) -> None:
     until(lambda: not cluster.processes(node), lambda: f"{cluster.processes(node)} are gone")
     until(lambda: not list(node.place.tmp.glob("mx-*")), lambda: f"{list(node.place.tmp.iterdir())} are gone")
-
-
-def _marker(process: psutil.Process) -> str:
-    try:
-        return str(process.environ().get("MATRIX_SLURM_RUN", ""))
-    except psutil.Error:
-        return ""
