@@ -85,7 +85,7 @@ def test_a_head_record_that_is_damaged_is_written_again(lab_cluster: Login) -> N
     before, record = alice.queue(), json.loads(file.read_text())
     for damage in (lambda: file.write_text(file.read_text()[:40]), file.unlink):
         damage()
-        wait_for(lambda: _read(file) == record, "it is whole", 30)
+        wait_for(lambda: _read(file) == record, "it is whole", 120)
     alice.wait_ready("lab")
     assert alice.queue() == before and answers(alice)
 
