@@ -11,11 +11,11 @@ import yaml
 
 from matrix_operator.rbac import RULES
 from tests.e2e.kubernetes.operator.operators import Operators
-from tests.e2e.kubernetes.operator.test_election import CLUSTERS, cluster
+from tests.e2e.kubernetes.operator.test_election import ACTS_SECONDS, CLUSTERS, cluster
 from tests.lab.api import wait_for
 from tests.lab.control_plane import ControlPlane
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(400)
 
 EXEC = "client.authentication.k8s.io/v1"
 REFUSED_SECONDS = 12.0
@@ -88,15 +88,15 @@ def test_a_token_that_was_replaced_is_found(control_plane: ControlPlane, crew: O
         account.by_plugin(tmp_path)
     operator = crew.start(kubeconfig=account.kubeconfig).leading()
     control_plane.api.create(CLUSTERS.format(crew.namespace), cluster("first"))
-    crew.until_acts(operator, 20)
+    crew.until_acts(operator, ACTS_SECONDS)
     account.invalidate()
-    operator.until("does not know who is calling", 40)
+    operator.until("does not know who is calling")
     kopf_refused = time.monotonic() + REFUSED_SECONDS
     wait_for(lambda: time.monotonic() > kopf_refused, "kopf's watches end as well", 2 * REFUSED_SECONDS)
     account.renew()
     control_plane.api.create(CLUSTERS.format(crew.namespace), cluster("second"))
     status = f"{CLUSTERS.format(crew.namespace)}/second"
-    wait_for(lambda: bool(control_plane.api.get(status).get("status")), "the second cluster has a status", 60)
+    wait_for(lambda: bool(control_plane.api.get(status).get("status")), "the second cluster has a status", 120)
     assert operator.process.running
     assert operator.live.status_code == 200
     assert operator.metric('matrix_api_calls_total{code="401",method="PATCH"}') > 0

@@ -14,12 +14,12 @@ from matrix_crds.on_kubernetes import OPERATOR
 from matrix_operator.rbac import chart
 from tests.e2e.kubernetes.kuberay.fake_reach import ray_of
 from tests.e2e.kubernetes.operator.objects import SECONDS, Objects
-from tests.e2e.kubernetes.operator.operators import Operator, Operators
+from tests.e2e.kubernetes.operator.operators import END_SECONDS, Operator, Operators
 from tests.lab.api import wait_for
 from tests.lab.control_plane import ControlPlane
 from tests.lab.kuberay.standin import InThread
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(500)
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces"
 MATRIX = str(Path(sys.executable).with_name("matrix"))
@@ -83,8 +83,8 @@ def test_clusters_that_are_kept_run_on_and_go_without_an_operator(control_plane:
         site.until_scaled_down()
         assert site.finalizers("lab") == [FINALIZER], "an operator is there that would put it back"
         operator.process.terminate()
-        assert operator.ends(30) == 0
-        assert retirement.ends(60) == 0, retirement.log
+        assert operator.ends(END_SECONDS) == 0
+        assert retirement.ends(END_SECONDS) == 0, retirement.log
         assert site.replicas == 0
         assert (site.finalizers("lab"), site.finalizers("orphan")) == ([], [])
         assert site.objects.of_ours() == made
@@ -102,7 +102,7 @@ def test_clusters_are_deleted_under_the_eyes_of_the_operator(control_plane: Cont
         site.objects.create("matrixclusters", "lab", {"workerGroups": [{"name": "cpu", "replicas": 1}]})
         site.objects.until_ready("matrixclusters", "lab")
         retirement = site.retire()
-        assert retirement.ends(90) == 0, retirement.log
+        assert retirement.ends(SECONDS) == 0, retirement.log
         assert site.objects.list("matrixclusters") == []
         assert site.objects.of_ours() == []
         assert site.replicas == 2, "it was needed to the end"
@@ -113,7 +113,7 @@ def test_jobs_on_slurm_are_not_left_to_nobody(control_plane: ControlPlane, crew:
     site.objects.create("matrixclusters", "far", {"backend": {"slurm": {"site": "fair"}}})
     site.objects.merge("matrixclusters", "far", {"metadata": {"finalizers": [FINALIZER]}})
     retirement = site.retire()
-    assert retirement.ends(30) == 1
+    assert retirement.ends(END_SECONDS) == 1
     assert "far: jobs on Slurm would have nobody who ends them" in retirement.log.splitlines()[-1]
     assert (site.replicas, site.finalizers("far")) == (2, [FINALIZER])
     site.objects.merge("matrixclusters", "far", {"metadata": {"finalizers": []}})
@@ -131,7 +131,7 @@ def test_what_can_not_be_done_leaves_the_operator_at_work(control_plane: Control
         site.until_scaled_down()
         retirement.until("waits for the operator to give its lease back")
         threading.Timer(1.0, retirement.process.terminate).start()
-    assert retirement.ends(60) == 1
+    assert retirement.ends(END_SECONDS) == 1
     words = "given up after 12 s of waiting for the operator to give its lease back" if end == "deadline" else "stopped by a signal"
     assert words in retirement.log.splitlines()[-1]
     assert (site.replicas, site.finalizers("lab")) == (2, [FINALIZER])
@@ -146,7 +146,7 @@ def test_a_cluster_that_is_being_deleted_is_waited_for(control_plane: ControlPla
     retirement.until("lab, which is being deleted already, to be gone")
     assert site.replicas == 2
     site.objects.merge("matrixclusters", "lab", {"metadata": {"finalizers": []}})
-    assert retirement.ends(60) == 0
+    assert retirement.ends(END_SECONDS) == 0
     assert site.replicas == 0
 
 
@@ -154,7 +154,7 @@ def test_an_account_without_the_rights_changes_nothing(control_plane: ControlPla
     site = Site(control_plane, crew, "keep")
     site.user = "nobody-at-all"
     retirement = site.retire()
-    assert retirement.ends(30) == 1
+    assert retirement.ends(END_SECONDS) == 1
     assert "matrixclusters" in retirement.log.splitlines()[-1]
     assert site.replicas == 2
 
@@ -163,4 +163,4 @@ def test_nothing_to_retire_is_fine(control_plane: ControlPlane, crew: Operators)
     site = Site(control_plane, crew, "keep")
     deployment: Any = f"/apis/apps/v1/namespaces/{crew.namespace}/deployments/{OPERATOR}"
     control_plane.api.delete(deployment)
-    assert site.retire().ends(60) == 0
+    assert site.retire().ends(END_SECONDS) == 0

@@ -14,8 +14,8 @@ from matrix_crds.on_kubernetes import OPERATOR
 from matrix_operator.rbac import NAMESPACE, RULES, outputs
 from tests.e2e.kubernetes.conftest import OUR_CRDS, OWN_KUBERAY_CRDS
 from tests.e2e.kubernetes.kuberay.fake_reach import ray_of
-from tests.e2e.kubernetes.operator.objects import Objects
-from tests.e2e.kubernetes.operator.operators import operators
+from tests.e2e.kubernetes.operator.objects import SECONDS, Objects
+from tests.e2e.kubernetes.operator.operators import END_SECONDS, operators
 from tests.lab import build
 from tests.lab.api import wait_for
 from tests.lab.control_plane import ControlPlane
@@ -51,7 +51,7 @@ class Audited(ControlPlane):
         return super()._run(name, argv)
 
     def calls(self) -> list[dict[str, Any]]:
-        lines = self.audit.read_text().splitlines() if self.audit.exists() else []
+        lines = self.audit.read_text().rpartition("\n")[0].splitlines() if self.audit.exists() else []
         return [json.loads(line) for line in lines[self.since :]]
 
     def used(self) -> set[Right]:
@@ -101,7 +101,7 @@ def live(plane: ControlPlane, namespace: str) -> None:
     objects.until_ready("modeldeployments", "m")
     for replicas in (3, 1):
         objects.merge("matrixclusters", "lab", {"spec": {"workerGroups": [{"name": "cpu", "replicas": replicas}]}})
-        wait_for(lambda: len(objects.list("pods")) == replicas + 1, f"{replicas} workers", 60)  # noqa: B023  # waited for here
+        wait_for(lambda: len(objects.list("pods")) == replicas + 1, f"{replicas} workers", SECONDS)  # noqa: B023  # waited for here
         objects.until_ready("matrixclusters", "lab")
     objects.delete("matrixclusters", "lab")
     objects.until_gone("matrixclusters", "lab")
@@ -134,7 +134,7 @@ def test_a_life_under_the_roles_uses_every_right_and_asks_for_no_other(audited: 
             operator = crew.start(namespaces=namespaces, ray=ray.url).leading()
             live(audited, "one")
             operator.process.terminate()
-            assert operator.ends(20) == 0
+            assert operator.ends(END_SECONDS) == 0
         assert audited.refused() == set()
         allowed = granted(file) | granted("own-namespace.yaml")
         assert audited.used() - OF_EVERYBODY <= allowed
@@ -145,7 +145,7 @@ def test_what_is_missing_is_said_at_once(audited: Audited, tmp_path: Path) -> No
     audited.api.create_namespace("two")
     with operators(tmp_path, audited, "two", "nobody-at-all") as crew:
         operator = crew.start()
-        assert operator.ends(30) == 5
+        assert operator.ends(END_SECONDS) == 5
     last = operator.log.splitlines()[-1]
     assert "this account may not list matrixclusters.matrix.dev in namespace two, watch matrixclusters.matrix.dev" in last
     assert "deploy/rbac" in last
