@@ -154,11 +154,13 @@ def test_a_cluster_at_a_site_from_its_object_to_its_end_over_an_operator_that_is
 
             second = world.operator()
             await asyncio.to_thread(second.standing_by)
+            told = len(bridge.told)
             first.process.kill()
             bridge.welcomed.clear()
             await asyncio.wait_for(bridge.welcomed.wait(), SECONDS)
             assert bridge.hub == hub, "it is the same hub to the site"
             assert await asyncio.to_thread(lambda: second.metric('matrix_hub_site_connected{site="fair"}')) == 1
+            await world.until("a word of the other operator", lambda: len(bridge.told) > told)
             await world.until("an address that answers", lambda: world.condition() == ("True", "Ready"))
             assert dict(bridge.told[-1].secrets) == instance, "tokens stay"
             assert {wish.phase for wish in bridge.told} == {ClusterDesired.PRESENT}
