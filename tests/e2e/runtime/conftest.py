@@ -14,7 +14,7 @@ def cluster() -> Iterator[RayCluster]:
     try:
         cluster.start()
         cluster.put_system()
-        eventually(cluster.state, 60, "mx-system answers")
+        eventually(cluster.state, 240, "mx-system answers")
         yield cluster
     finally:
         cluster.stop()

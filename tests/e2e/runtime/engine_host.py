@@ -87,7 +87,7 @@ class EngineHost:
     def close(self) -> None:
         """Ends it at once; its engine core goes with it."""
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(20)
+        self.process.wait(60)
         self._channel.close()
         self._log.close()
         self._home.cleanup()
@@ -118,7 +118,7 @@ class EngineHost:
         """Sequences in the engine now."""
         return self.metric("vllm:num_requests_running") if self.children() else self.metric("matrix_requests_in_flight")
 
-    def until_running(self, count: int, seconds: float = 20) -> None:
+    def until_running(self, count: int, seconds: float = 30) -> None:
         """Waits for so many sequences in the engine."""
         eventually(lambda: self.running() == count, seconds, f"{count} sequences in the engine")
 

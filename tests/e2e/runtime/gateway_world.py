@@ -32,7 +32,8 @@ from matrix_runtime.gateway.gateway import Gateway
 from matrix_runtime.gateway.settings import GatewaySettings
 from matrix_runtime.serving.servers import Servers
 from matrix_runtime.tokens import TokenFile
-from tests.e2e.runtime.ray_cluster import CLIENT_TOKEN, eventually, free_port
+from tests.e2e.runtime.ray_cluster import CLIENT_TOKEN, eventually
+from tests.lab.ports import free_port
 
 KEY = {"Authorization": f"Bearer {CLIENT_TOKEN}"}
 

@@ -59,7 +59,7 @@ class PodCluster:
         except BaseException:
             self.network.remove()
             raise
-        self._http = httpx2.Client(timeout=30, trust_env=False, headers={"Authorization": f"Bearer {TOKENS[RAY_TOKEN]}"})
+        self._http = httpx2.Client(timeout=120, trust_env=False, headers={"Authorization": f"Bearer {TOKENS[RAY_TOKEN]}"})
 
     def start(self) -> None:
         """The head, with mx-system on it."""
@@ -73,7 +73,7 @@ class PodCluster:
 
     def add_worker(self) -> Pod:
         """One more, as soon as Ray knows it."""
-        group, known = self.cluster.spec.worker_groups[0], self.alive()
+        group, known = self.cluster.spec.worker_groups[0], eventually(self.alive, 120, "Ray tells its nodes")
         head = self._service_name(head_service(self.cluster))
         worker = self._pod(f"worker{len(self.workers)}", worker_template(self.cluster, group, self.settings), self.head.place.address)
         self.workers.append(worker)

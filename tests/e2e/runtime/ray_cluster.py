@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,16 +18,12 @@ import httpx2
 import psutil
 
 from matrix_proto.state import STATE_PATH, ReplicaView, State
+from tests.lab.ports import free_port
 
 Value = TypeVar("Value")
 RAY_TOKEN, CLIENT_TOKEN = "ray-secret", "client-secret"
 MARK = "MATRIX_TEST_RAY"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+STARTS = 3
 
 
 def eventually(look: Callable[[], Value | None], seconds: float, what: str) -> Value:
@@ -51,26 +46,43 @@ class RayCluster:
         self.secrets.mkdir()
         (self.secrets / "ray-token").write_text(RAY_TOKEN)
         (self.secrets / "client-token").write_text(CLIENT_TOKEN)
-        self.dashboard_port, self.state_port, self.gcs_port = free_port(), free_port(), free_port()
-        self.directory_port, self.gateway_port = free_port(), free_port()
+        ports = set[int]()
+        while len(ports) < 5:
+            ports.add(free_port())
+        self.dashboard_port, self.state_port, self.gcs_port, self.directory_port, self.gateway_port = ports
         self.state_url = f"http://127.0.0.1:{self.state_port}"
-        self._http = httpx2.Client(timeout=30, trust_env=False, headers={"Authorization": f"Bearer {RAY_TOKEN}"})
+        self._http = httpx2.Client(timeout=120, trust_env=False, headers={"Authorization": f"Bearer {RAY_TOKEN}"})
         self._applications: dict[str, dict[str, Any]] = {}
 
     def start(self) -> None:
-        log = (self.home / "launch.log").open("wb")
-        command = [sys.executable, str(Path(__file__).with_name("ray_launch.py")), str(self.home / "r"), str(self.gcs_port)]
-        subprocess.run([*command, str(self.dashboard_port)], env=self._environment(), stdout=log, stderr=log, check=True, timeout=120)
-        eventually(lambda: self.serve_status(), 60, "Ray's Serve API answers")
+        for _ in range(STARTS):
+            if self._launched():
+                break
+            self._end_processes()
+            shutil.rmtree(self.home / "r", ignore_errors=True)
+        else:
+            raise AssertionError(f"Ray did not start:\n{(self.home / 'launch.log').read_text()[-3000:]}")
+        eventually(lambda: self.serve_status(), 240, "Ray's Serve API answers")
 
     def stop(self) -> None:
         """Ends every process that was started in this Ray's environment."""
         self._http.close()
-        for process in self.processes():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(self.processes(), timeout=10)
+        self._end_processes()
         shutil.rmtree(self.home, ignore_errors=True)
+
+    def _launched(self) -> bool:
+        """Whether it came up: on a busy machine parts of Ray give up after 30 s."""
+        command = [sys.executable, str(Path(__file__).with_name("ray_launch.py")), str(self.home / "r"), str(self.gcs_port)]
+        with (self.home / "launch.log").open("ab") as log:
+            launch = [*command, str(self.dashboard_port)]
+            return subprocess.run(launch, env=self._environment(), stdout=log, stderr=log, check=False, timeout=180).returncode == 0
+
+    def _end_processes(self) -> None:
+        while processes := self.processes():  # what they start meanwhile too
+            for process in processes:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(processes, timeout=10)
 
     def processes(self) -> list[psutil.Process]:
         found = []
@@ -79,6 +91,16 @@ class RayCluster:
                 if process.environ().get(MARK) == str(self.home):
                     found.append(process)
         return found
+
+    def titled(self, title: str) -> list[psutil.Process]:
+        """Those with that in their title. What one of them starts has its title too, until its own begins."""
+        found: dict[int, psutil.Process] = {}
+        parents: dict[int, int] = {}
+        for process in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if title in " ".join(process.cmdline()):
+                    found[process.pid], parents[process.pid] = process, process.ppid()
+        return [process for pid, process in found.items() if parents.get(pid) not in found]
 
     def _environment(self) -> dict[str, str]:
         return os.environ | {

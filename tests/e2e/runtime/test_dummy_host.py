@@ -130,21 +130,21 @@ def test_a_cancelled_call_a_deadline_and_a_closed_connection_free_the_sequence(s
     next(call)
     whole = slow.stub.Chat(long_chat(stream=False), metadata=METADATA)
     slow.until_running(2)
-    eventually(lambda: slow.busy.ongoing == 2 and slow.busy.cache_use > 0, 5, "the load is told")
+    eventually(lambda: slow.busy.ongoing == 2 and slow.busy.cache_use > 0, 20, "the load is told")
     call.cancel()
     whole.cancel()
-    slow.until_running(0, 2)
-    assert refused(slow.stub.Chat(long_chat(), metadata=METADATA, timeout=0.5))[0] is grpc.StatusCode.DEADLINE_EXCEEDED
-    slow.until_running(0, 2)
+    slow.until_running(0)
+    assert refused(slow.stub.Chat(long_chat(), metadata=METADATA, timeout=2))[0] is grpc.StatusCode.DEADLINE_EXCEEDED
+    slow.until_running(0)
     endless = CHAT | {"stream": True, "max_tokens": 2000, "ignore_eos": True}
     with slow.http.stream("POST", "/v1/chat/completions", json=endless) as answer:
         lines = answer.iter_lines()
         next(lines)
         slow.until_running(1)
-    slow.until_running(0, 2)
+    slow.until_running(0)
     assert slow.metric("matrix_requests_total", code="CANCELLED") == 3
     assert slow.metric("matrix_requests_total", code="499", transport="http") == 1
-    eventually(lambda: slow.busy.ongoing == 0, 5, "the load is told")
+    eventually(lambda: slow.busy.ongoing == 0, 20, "the load is told")
 
 
 def test_a_reader_that_does_not_read_costs_no_memory(host: EngineHost) -> None:
@@ -193,7 +193,7 @@ def test_two_hundred_streams_at_once_over_each_transport(host: EngineHost) -> No
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(120)
     assert len(answers) == 200 and set(answers) == texts
 
 
@@ -274,9 +274,9 @@ def test_metrics_count_both_transports_alike() -> None:
 
 
 def test_draining_refuses_what_is_new_and_finishes_what_is_in_flight(slow: EngineHost) -> None:
-    call = slow.stub.Chat(long_chat(words=40), metadata=METADATA)
+    call = slow.stub.Chat(long_chat(words=160), metadata=METADATA)  # eight seconds: what is asked meanwhile takes its time
     next(call)
-    with slow.http.stream("POST", "/v1/chat/completions", json=CHAT | {"stream": True, "max_tokens": 40, "ignore_eos": True}) as stream:
+    with slow.http.stream("POST", "/v1/chat/completions", json=CHAT | {"stream": True, "max_tokens": 160, "ignore_eos": True}) as stream:
         lines = (line for line in stream.iter_lines() if line)
         next(lines)
         slow.drain(30)
@@ -286,8 +286,8 @@ def test_draining_refuses_what_is_new_and_finishes_what_is_in_flight(slow: Engin
         status, told, _ = refused(slow.stub.Chat(long_chat(), metadata=METADATA))
         assert (status, told) == (grpc.StatusCode.UNAVAILABLE, {REASON_KEY: "Draining", RETRYABLE_KEY: "1"})
         assert slow.http.get("/health").status_code == 200
-        assert len(list(call)) == 40 and list(lines)[-1] == "data: [DONE]"
-    assert slow.process.wait(10) == 0
+        assert len(list(call)) == 160 and list(lines)[-1] == "data: [DONE]"
+    assert slow.process.wait(30) == 0
 
 
 def ask(host: EngineHost) -> httpx2.Response:
@@ -314,7 +314,7 @@ def test_what_outlasts_the_drain_ends_with_a_clear_error(slow: EngineHost) -> No
         assert refused(whole)[0] is grpc.StatusCode.UNAVAILABLE
         last = json.loads(list(lines)[-1].removeprefix("data: "))
         assert last["error"]["code"] == 502 and "ask again" in last["error"]["message"]
-    asking.join(10)
+    asking.join(30)
     assert (answers[0].status_code, answers[0].headers[RETRYABLE_KEY]) == (502, "1")
-    assert slow.process.wait(10) == 0
-    assert 1 <= time.monotonic() - started < 10
+    assert slow.process.wait(30) == 0
+    assert 1 <= time.monotonic() - started < 50, "the answers themselves take a hundred seconds"

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import grpc
@@ -106,6 +107,21 @@ def test_a_token_may_come_in_the_header_that_gets_through_an_api_servers_proxy(p
     assert httpx2.get(state, trust_env=False).status_code == 401
 
 
+def _command(pid: int) -> str:
+    with suppress(psutil.NoSuchProcess):
+        return " ".join(psutil.Process(pid).cmdline())
+    return ""
+
+
+def owners(pod: Pod) -> set[int]:
+    """The uids of its processes."""
+    found = set()
+    for process in pod.processes():
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            found.add(process.uids().real)
+    return found
+
+
 def ports(pod: Pod) -> dict[int, str]:
     """Port -> what listens there, beyond loopback."""
     found: dict[int, str] = {}
@@ -113,7 +129,7 @@ def ports(pod: Pod) -> dict[int, str]:
         host, _, port = line.split()[3].rpartition(":")
         if host not in ("127.0.0.1", "[::1]"):
             owner = re.search(r"pid=(\d+)", line)
-            found[int(port)] = " ".join(psutil.Process(int(owner[1])).cmdline()) if owner else ""
+            found[int(port)] = _command(int(owner[1])) if owner else ""
     return found
 
 
@@ -146,7 +162,7 @@ def test_a_killed_replica_comes_back_and_a_killed_gateway_too(pods: PodCluster) 
 
 def test_whatever_the_uid_nothing_is_written_outside_of_the_pods_own_places(pods: PodCluster) -> None:
     owner = pods.head.first().uids().real
-    assert owner == pods.settings.run_as_user and {process.uids().real for process in pods.head.processes()} == {owner}
+    assert owner == pods.settings.run_as_user and owners(pods.head) == {owner}
     assert pods.head.exec("id -un", 30).returncode != 0, "it has no name"
     assert pods.head.exec("touch $HOME/here && test -e /var/lib/matrix/gcs/tables/CURRENT", 30).returncode == 0, (
         "a home, and RocksDB's tables"

@@ -127,26 +127,26 @@ def test_a_model_that_generates_gives_no_embeddings(host: EngineHost) -> None:
 
 
 def test_a_caller_that_goes_away_frees_its_sequence(host: EngineHost) -> None:
-    """900 tokens take far longer than what is waited here."""
+    """900 tokens take longer than what is waited here."""
     for _ in range(2):
         call = host.stub.Chat(endless(), metadata=METADATA)
         next(call)
         host.until_running(1)
         call.cancel()
-        host.until_running(0, 5)
+        host.until_running(0, 10)
     whole = endless()
     whole.stream = False
     unary = host.stub.Chat(whole, metadata=METADATA)
     host.until_running(1)
     unary.cancel()
-    host.until_running(0, 5)
+    host.until_running(0, 10)
     assert refused(host.stub.Chat(endless(), metadata=METADATA, timeout=1))[0] is grpc.StatusCode.DEADLINE_EXCEEDED
-    host.until_running(0, 5)
+    host.until_running(0, 10)
     with host.http.stream("POST", "/v1/chat/completions", json=ENDLESS) as answer:
         lines = answer.iter_lines()
         next(lines)
         host.until_running(1)
-    host.until_running(0, 5)
+    host.until_running(0, 10)
 
 
 def test_load_and_metrics_come_from_vllms_own(host: EngineHost) -> None:
@@ -163,7 +163,7 @@ def test_load_and_metrics_come_from_vllms_own(host: EngineHost) -> None:
     first_tokens = host.metric("vllm:time_to_first_token_seconds_count")
     assert host.metric("matrix_time_to_first_token_seconds_count") == first_tokens > 0
     assert host.metric("matrix_inter_token_seconds_count") == host.metric("vllm:inter_token_latency_seconds_count") > 0
-    eventually(lambda: host.busy.ongoing == 0, 5, "the load is told")
+    eventually(lambda: host.busy.ongoing == 0, 20, "the load is told")
 
 
 def test_a_dead_engine_core_ends_streams_with_clear_words_and_the_host_at_once(host: EngineHost) -> None:
@@ -181,9 +181,10 @@ def test_a_dead_engine_core_ends_streams_with_clear_words_and_the_host_at_once(h
             {REASON_KEY: "EngineFailed", RETRYABLE_KEY: "1"},
         ) and "the engine has died" in words
         assert any('"error"' in line for line in lines)
-    assert host.process.wait(10) == 1
+    assert host.process.wait(30) == 1
     print(f"the host ended {time.monotonic() - killed:.1f} s after the engine core")
-    assert host.failed is not None and "EngineDeadError" in host.failed.error
+    failed = eventually(lambda: host.failed, 10, "it has said why")
+    assert "EngineDeadError" in failed.error
 
 
 def failure(engine: dict[str, Any], model: Path, tmp_path: Path) -> StartFailed:

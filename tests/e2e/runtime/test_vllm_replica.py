@@ -84,4 +84,4 @@ def test_a_killed_replica_takes_the_engine_core_along(cluster: RayCluster, model
     processes = psutil.Process(model.pid).children(recursive=True)
     assert len(processes) >= 2
     kill(model.pid)
-    assert not psutil.wait_procs(processes, timeout=10)[1]
+    assert not psutil.wait_procs(processes, timeout=30)[1]
