@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ def pair(control_plane: ControlPlane, crew: Operators) -> tuple[Operator, Operat
     return make_pair(control_plane, crew)
 
 
-def make_pair(control_plane: ControlPlane, crew: Operators, **wishes: object) -> tuple[Operator, Operator]:
+def make_pair(control_plane: ControlPlane, crew: Operators, **wishes: Any) -> tuple[Operator, Operator]:
     control_plane.api.create(CLUSTERS.format(crew.namespace), cluster("lab"))
     leader = crew.start(limits=LIMITS, **wishes).leading()
     standby = crew.start(limits=LIMITS, **wishes).standing_by()
