@@ -85,7 +85,8 @@ def take(former: Cluster | None, desired: ClusterDesired) -> Cluster:
         phase=phase,
         attempt=attempt,
         spec=desired.spec,
-        template=desired.spec if anew or former is None else _scaled(former.template, desired.spec),
+        # The former spec first: the release before kept in the template the numbers that it was made with.
+        template=desired.spec if anew or former is None else _scaled(_scaled(former.template, former.spec), desired.spec),
         digests=digests(desired.secrets),
     )
 

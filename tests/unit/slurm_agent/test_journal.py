@@ -69,6 +69,12 @@ def test_a_group_under_another_name_keeps_its_workers_until_the_next_attempt() -
     assert {role for role, _ in wanted_slots(anew)} == {"head", "h100"}
 
 
+def test_what_the_release_before_has_kept_of_a_scaled_cluster_costs_no_worker() -> None:
+    """It changed the spec alone."""
+    kept = replace(take(None, wish()), spec=spec(gpu=5))
+    assert len(wanted_slots(take(kept, wish(generation=3, text=spec(h100=5))))) - 1 == 5
+
+
 def test_a_group_that_is_taken_out_gives_up_its_workers_at_once() -> None:
     assert wanted_slots(take(take(None, wish(text=spec(gpu=2, cpu=1))), wish(generation=2, text=spec(cpu=1)))) == [("head", 0), ("cpu", 0)]
 
