@@ -8,13 +8,17 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from types import TracebackType
 from typing import Any
 
+import psutil
+
 from matrix_client import Matrix
 from matrix_client.errors import ClientError
 from matrix_crds.keys import ObjectKey
+from matrix_crds.registry import KINDS
 from matrix_operator.backends.local.backend import LocalBackend
 from matrix_operator.backends.local.journal import HEAD_PARTS, Journal
 from matrix_operator.backends.local.procfs import Processes
@@ -54,7 +58,8 @@ class Inside:
 
     def titled(self, title: str) -> list[int]:
         """Of the processes with that title, such as ray::ServeController."""
-        return sorted(process.identity.pid for process in Processes().marked(self.uid) if title in "".join(process.argv[:1]))
+        found = [process.identity.pid for process in Processes().marked(self.uid) if title in "".join(process.argv[:1])]
+        return sorted(pid for pid in found if parent(pid) not in found)  # what one of them starts has its title until its own begins
 
     def replica(self, model: str) -> list[int]:
         return self.titled(f"ray::ServeReplica:mx-md-{model}:")
@@ -79,8 +84,14 @@ class Inside:
 
     def applications(self) -> dict[str, str]:
         """Serve's applications and their states; {} while Serve does not answer."""
-        answer = self.call("/api/serve/applications/", timeout=5) or {}
+        answer = self.call("/api/serve/applications/") or {}
         return {name: str(app["status"]) for name, app in answer.get("applications", {}).items()}
+
+
+def parent(pid: int) -> int | None:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).ppid()
+    return None
 
 
 def ask(url: str, headers: dict[str, str] | None = None, body: object = None, method: str = "GET", timeout: float = 20) -> Any:
@@ -118,6 +129,9 @@ class Objects:
         listed: Sequence[StoredObject] = self._database.objects.list(kind)
         return next((stored for stored in listed if stored.key.name == name), None)
 
+    def all(self) -> dict[ObjectKey, StoredObject]:
+        return {stored.key: stored for kind in KINDS for stored in self._database.objects.list(kind.kind)}
+
     def status(self, kind: str, name: str) -> Raw:
         stored = self.find(kind, name)
         return (stored.raw.get("status") or {}) if stored else {}
@@ -143,7 +157,8 @@ class Traffic:
         self.home = home
         self.model = model
         self.errors: list[str] = []
-        self._pieces: list[float] = [time.monotonic()]
+        self._pieces: list[float] = []
+        self._begun, self._ended = time.monotonic(), 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._ask, name="traffic")
 
@@ -152,18 +167,19 @@ class Traffic:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._ended = time.monotonic()
         self._stop.set()
         self._thread.join()
 
     @property
     def pieces(self) -> int:
         """How many have come."""
-        return len(self._pieces) - 1
+        return len(self._pieces)
 
     @property
     def longest_silence(self) -> float:
-        """Seconds between two pieces, at most."""
-        moments = [*self._pieces, time.monotonic()]
+        """Seconds between two pieces, at most, from the first one on: what comes before is the client's own start."""
+        moments = [*(self._pieces or (self._begun,)), self._ended or time.monotonic()]
         return max(later - earlier for earlier, later in pairwise(moments))
 
     def _ask(self) -> None:
@@ -179,6 +195,6 @@ class Traffic:
 
     def _read(self, matrix: Matrix, question: str) -> None:
         for _ in matrix.chat(self.model, question, stream=True, timeout=10):
-            self._pieces.append(time.monotonic())
             if self._stop.is_set():
                 return
+            self._pieces.append(time.monotonic())

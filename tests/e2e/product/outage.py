@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
+from matrix_cli import causes
+from matrix_crds.keys import ObjectKey
 from matrix_store.port import Event
-from tests.e2e.product.inside import Inside, Objects, Traffic
+from tests.e2e.product.inside import NAMESPACE, Inside, Objects, Traffic
 from tests.e2e.product.product import until
 
 SEEN_SECONDS = 2.0
-"""An outage that lasts longer must be told by `matrix why` (asking takes half a second)."""
+"""An outage that lasts longer must be told by `matrix why`."""
 
 
 class Outage:
@@ -25,22 +27,24 @@ class Outage:
         self.model = model
         self.told: list[str] = []
         """Everything different that `matrix why` and `matrix get` said while something was wrong."""
+        self.explained: list[str] = []
+        """The same of what `matrix why` would have said, looked up without starting it: that takes seconds on a busy machine."""
         self.traffic = Traffic(inside.product.home, model)
         self._objects = Objects(inside.product.home)
         self._over = threading.Event()
-        self._listener = threading.Thread(target=self._listen, name="why")
+        self._listeners = [threading.Thread(target=work, name=work.__name__) for work in (self._listen, self._explain)]
         self._begun = time.time()
         self._ended: float | None = None
 
     def __enter__(self) -> Outage:
         self.traffic.__enter__()
-        until(lambda: self.traffic.pieces > 3, 20, lambda: f"no answer before the outage: {self.traffic.errors}")
-        self._listener.start()
+        until(lambda: self.traffic.pieces > 3, 60, lambda: f"no answer before the outage: {self.traffic.errors}")
+        for listener in self._listeners:
+            listener.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._over.set()
-        self._listener.join()
+        self._end_listening()
         self.traffic.__exit__(kind, error, trace)
         self._objects.__exit__(kind, error, trace)
 
@@ -64,7 +68,7 @@ class Outage:
 
         until(unknown, timeout, lambda: f"BackendReachable: {self._objects.status('MatrixCluster', self.inside.name)}")
         seconds = time.time() - self._begun
-        until(lambda: "nothing is changed until it answers" in "".join(self.told), 10, lambda: f"told {self.told}")
+        until(lambda: "nothing is changed until it answers" in "".join(self.told), 60, lambda: f"told {self.told}")
         return seconds
 
     def recover(self, restored: Callable[[], bool], timeout: float = 90) -> float:
@@ -72,9 +76,8 @@ class Outage:
         until(lambda: restored() and self._ready(), timeout, lambda: f"not back: {self.reasons()}, told {self.told}")
         seconds = time.time() - (self._ended or self._begun)
         pieces = self.traffic.pieces
-        until(lambda: self.traffic.pieces > pieces + 3, 20, lambda: f"Ready, but no answers: {self.traffic.errors}")
-        self._over.set()
-        self._listener.join()
+        until(lambda: self.traffic.pieces > pieces + 3, 60, lambda: f"Ready, but no answers: {self.traffic.errors}")
+        self._end_listening()
         return seconds
 
     def reasons(self) -> set[str]:
@@ -97,14 +100,29 @@ class Outage:
         return min(event.last.timestamp() for event in self._objects.events(self._begun) if _bad(event)) - self._begun
 
     def assert_told(self, event: str, why: str) -> None:
-        """An event has the words, and `matrix why` had its own while the outage lasted, if that was long enough to ask."""
+        """An event has the words, and `matrix why` had its own while the outage lasted, if that was long enough."""
         messages = [item.message for item in self._objects.events(self._begun)]
         assert any(event in message for message in messages), f"{event!r} in none of {messages}"
         if self.unready_seconds() > SEEN_SECONDS:
-            assert why in "\n".join(self.told), f"{why!r} not in {self.told}"
+            assert why in "\n".join((*self.told, *self.explained)), f"{why!r} not in {self.told} nor {self.explained}"
 
     def _ready(self) -> bool:
         return self._objects.is_ready("MatrixCluster", self.inside.name) and self._objects.is_ready("ModelDeployment", self.model)
+
+    def _end_listening(self) -> None:
+        self._over.set()
+        for listener in self._listeners:
+            if listener.is_alive():
+                listener.join()
+
+    def _explain(self) -> None:
+        key = ObjectKey("ModelDeployment", NAMESPACE, self.model)
+        while not self._over.wait(0.05):
+            if not self._ready():
+                links = causes.explain(key, causes.Snapshot(self._objects.all(), None))
+                text = "\n".join(f"{link.subject} {link.statement}" for link in links)
+                if text not in self.explained:
+                    self.explained.append(text)
 
     def _listen(self) -> None:
         product = self.inside.product

@@ -35,7 +35,7 @@ class Product:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
             for item in self.objects("mxd") + self.objects("mxc"):
-                self.matrix("down", f"{item['kind']}/{item['metadata']['name']}", "--timeout", "60", check=False)
+                self.matrix("down", f"{item['kind']}/{item['metadata']['name']}", "--timeout", "180", check=False)
             self.matrix("controller", "stop", check=False)
             left = self.processes()
         finally:
@@ -43,7 +43,7 @@ class Product:
                 sys.stderr.write(self.controller_log()[-6000:])
             shutil.rmtree(self.home.root, ignore_errors=True)
         if error is None:
-            assert not left, f"left running: {[process.cmdline()[:3] for process in left]}"
+            assert not left, f"left running: {[_title(process) for process in left]}"
 
     def run(self, *arguments: str, timeout: float = 400) -> subprocess.CompletedProcess[str]:
         """The command, whatever its exit code."""
@@ -76,7 +76,7 @@ class Product:
         conditions = (self.get(reference).get("status") or {}).get("conditions") or []
         return next((dict(item) for item in conditions if item["type"] == type_), {})
 
-    def wait(self, reference: str, status: str = "True", reason: str | None = None, timeout: float = 120, type_: str = "Ready") -> float:
+    def wait(self, reference: str, status: str = "True", reason: str | None = None, timeout: float = 300, type_: str = "Ready") -> float:
         """Until the condition is so, for the current generation. Returns the seconds that it took."""
 
         def holds() -> bool:

@@ -19,10 +19,10 @@ from matrix_store.home import Home
 from tests.e2e.product.inside import Objects, ask
 from tests.e2e.product.product import Product, cluster, dummy
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = pytest.mark.timeout(900)
 
 DRIVER = Path(__file__).with_name("controller_with_hook.py")
-PHASE_SECONDS = 120.0
+PHASE_SECONDS = 240.0
 STEADY_SECONDS = 3.0
 """A controller that reached the end state and lives for so long has no more steps to be killed at."""
 

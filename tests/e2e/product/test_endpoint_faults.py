@@ -16,7 +16,7 @@ from tests.e2e.product.crowd import Crowd
 from tests.e2e.product.inside import Inside
 from tests.e2e.product.product import Product, cluster, dummy, until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(900)
 MODEL = "pair"
 Report = Callable[[str], None]
 
@@ -155,13 +155,16 @@ def test_a_change_of_the_served_name_loses_nothing_either(inside: Inside) -> Non
     until(lambda: len(inside.replica(MODEL)) == 1, 60, "there is not one replica")
     product.wait(f"mxd/{MODEL}")
     before = inside.replica(MODEL)
-    product.apply(model(**spec, model={"source": "file:///none", "servedName": "renamed"}))
     headers = {"Authorization": f"Bearer {address.client_token}"}
-    with httpx2.Client(base_url=f"{address.public.gateway_url}/v1", headers=headers, timeout=90, trust_env=False) as http:
+    question = {"model": "renamed", "messages": [{"role": "user", "content": "who are you?"}], "max_tokens": 2}
+    with (
+        httpx2.Client(base_url=f"{address.public.gateway_url}/v1", headers=headers, timeout=90, trust_env=False) as http,
+        Matrix(home=product.home.root) as matrix,
+    ):
+        assert str(matrix.chat(MODEL, "who are you?", max_tokens=2)), "connected before the new replica is there"
+        product.apply(model(**spec, model={"source": "file:///none", "servedName": "renamed"}))
         until(lambda: "renamed" in http.get("/models").text, 30, "the gateway does not know the name")
-        question = {"model": "renamed", "messages": [{"role": "user", "content": "who are you?"}], "max_tokens": 2}
-        with Matrix(home=product.home.root) as matrix:
-            assert str(matrix.chat(MODEL, "who are you?", max_tokens=2))
+        assert str(matrix.chat(MODEL, "who are you?", max_tokens=2))
         assert set(before) <= set(inside.replica(MODEL)), "it was rolled out already: the test has tested nothing"
         answer = http.post("/chat/completions", json=question)
         assert answer.status_code == 200, answer.text

@@ -9,10 +9,12 @@ import pytest
 from tests.e2e.product.inside import MODEL, Inside
 from tests.e2e.product.outage import Outage
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(900)
 
 GAP_SECONDS = 2.0
 """The longest silence of a stream that goes on: the engine gives 20 tokens/s, the machine is busy."""
+NOTICED_SECONDS = 10.0
+"""It takes two; who was not told looks again after a minute."""
 Report = Callable[[str], None]
 
 
@@ -26,11 +28,12 @@ def tell(report: Report, what: str, seconds: float, outage: Outage) -> None:
 def test_a_killed_replica_is_replaced(inside: Inside, outage: Outage, report: Report) -> None:
     (before,), parts = inside.replica(MODEL), inside.parts()
     outage.kill(before)
-    seconds = outage.recover(lambda: before not in inside.replica(MODEL) != [])
+    # Ray may have another one before the controller has seen that this one is gone.
+    seconds = outage.recover(lambda: before not in inside.replica(MODEL) != [] and outage.reasons() != set())
     tell(report, "replica", seconds, outage)
     noticed = outage.noticed_after()
     report(f"    shown as not ready {noticed:.1f} s after the kill")
-    assert noticed < 3.0
+    assert noticed < NOTICED_SECONDS
     outage.assert_told("0 of 1 replicas ready", "0 of 1 replicas ready")
     assert "MatrixCluster/Ready" not in str(outage.reasons()), "the cluster itself is well"
     assert inside.parts() == parts
@@ -71,7 +74,7 @@ def test_a_killed_dashboard_or_gcs_comes_back_and_the_model_serves_on(
     assert inside.replica(MODEL) == replica
     assert {**inside.parts(), part: parts[part]} == parts, "nothing else was started again"
     assert outage.traffic.errors == [] and outage.traffic.longest_silence < GAP_SECONDS
-    assert seconds < 20
+    assert seconds < 60
 
 
 def test_a_killed_raylet_comes_back_with_all_that_ran_on_it(inside: Inside, outage: Outage, report: Report) -> None:

@@ -14,7 +14,7 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +38,7 @@ FOUR = {
 }
 """The commands of which each must say what is wrong."""
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture
@@ -226,14 +226,30 @@ def answers(product: Product, url: str, token: str) -> bool:
         return "parrot" in answer.read().decode()
 
 
+IDLE = ("ray::IDLE", "default_worker.py")
+"""Workers that Ray keeps ready: it ends and starts these as it likes."""
+
+
 def parts(product: Product) -> set[tuple[int, float]]:
-    """Every process of the clusters, as identities."""
-    return {(process.pid, process.create_time()) for process in product.processes()}
+    """Every process of the clusters that has something to do, as identities."""
+    found = set()
+    for process in product.processes():
+        with suppress(psutil.NoSuchProcess):
+            if not any(idle in " ".join(process.cmdline()) for idle in IDLE):
+                found.add((process.pid, process.create_time()))
+    return found
 
 
 def until_ended(controller: psutil.Process) -> None:
     """It has noticed that its store is gone. (Nobody waits for it here: it is a zombie then.)"""
-    until(lambda: not controller.is_running() or controller.status() == psutil.STATUS_ZOMBIE, 10, "the controller goes on")
+
+    def ended() -> bool:
+        try:
+            return not controller.is_running() or controller.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+    until(ended, 60, "the controller goes on")
 
 
 def test_what_runs_is_not_harmed_when_the_store_is_damaged(running: Product) -> None:
@@ -272,9 +288,9 @@ def test_a_ray_whose_state_directory_was_lost_is_named_and_ended_on_request(runn
     why = product.run("why", "mxc/field")
     assert why.returncode == 3 and remedy in why.stdout and str(product.home.root) in why.stdout
     up = product.up(cluster("vast", head={"resources": {"cpu": 1000}}))
-    (warning,) = [line for line in up.stderr.splitlines() if line.startswith("warning: ")]
-    assert uid in warning and remedy in warning
+    (warning,) = [line for line in up.stderr.splitlines() if line.startswith("warning: ") and uid in line]  # others may have left theirs
+    assert remedy in warning
     product.matrix("down", "mxc/vast")
     assert "nothing of" in product.matrix("controller", "end-orphan", uid)
     assert not product.processes(uid)
-    assert "end-orphan" not in product.run("why", "mxc/field").stdout
+    assert uid not in product.run("why", "mxc/field").stdout
