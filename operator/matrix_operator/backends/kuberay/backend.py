@@ -112,6 +112,11 @@ class KubeRayBackend:
                 seen = await self._read_again(cluster, seen)
             except StoreError as error:
                 return Unknown(str(error))
+        elif seen.ray_cluster is None and cluster.status.allocation is not None and not self._is_just_made(cluster):
+            try:
+                seen = await self._asked(cluster)  # another may have made it, of which the watch has not told yet
+            except StoreError as error:
+                return Unknown(str(error))
         now = self._clock()
         found = observation(cluster, replace(seen, complaints=await self._complaints.of(cluster, seen.pods, now)), now)
         if isinstance(found, Present):

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Hashable
+import time
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from matrix_crds.cluster import MatrixCluster
@@ -28,6 +29,9 @@ from matrix_operator.backends.kuberay.reading import at
 from matrix_store.errors import NotFound
 from matrix_store.kubernetes.api import Api
 
+OLD_WORDS_SECONDS = 30.0
+"""So long after a Secret was made again a complaint that it is not there is of before: a kubelet tries again after up to two minutes."""
+
 
 @dataclass(frozen=True)
 class TokenPair:
@@ -38,11 +42,14 @@ class TokenPair:
 class Tokens:
     """Of all clusters."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, clock: Callable[[], float] = time.monotonic) -> None:
         self._api = api
+        self._clock = clock
         self._known: dict[str, tuple[Hashable, TokenPair]] = {}
         self._missed: set[str] = set()
         """Uids of clusters of which a pod waits for such a Secret."""
+        self._remade: dict[str, float] = {}
+        """When that was last seen to, by the same."""
 
     def known(self, cluster: MatrixCluster) -> TokenPair | None:
         """What was read last."""
@@ -65,7 +72,10 @@ class Tokens:
         return self.known(cluster)
 
     def look_for(self, cluster: MatrixCluster, waits_for: str) -> None:
-        """A pod waits for a Secret, in these words: if it is one of them, somebody has deleted it."""
+        """A pod waits for a Secret, in these words: if it is one of them, somebody has deleted it. Just after one was made
+        again they are old words."""
+        if self._clock() - self._remade.get(cluster.metadata.uid, float("-inf")) < OLD_WORDS_SECONDS:
+            return
         if any(f'"{name}"' in waits_for for name in (ray_token_secret(cluster), client_token_secret(cluster))):
             self._missed.add(cluster.metadata.uid)
 
@@ -79,11 +89,14 @@ class Tokens:
         made = [await companions.create(self._api, cluster, secret) for secret in token_secrets(cluster, pair)]
         if known is None and all(made):
             self._known[uid] = None, pair
-        self._missed.discard(uid)
+        if uid in self._missed:
+            self._missed.discard(uid)
+            self._remade[uid] = self._clock()
 
     def forget(self, cluster: MatrixCluster) -> None:
         self._known.pop(cluster.metadata.uid, None)
         self._missed.discard(cluster.metadata.uid)
+        self._remade.pop(cluster.metadata.uid, None)
 
     async def _value(self, cluster: MatrixCluster, name: str, key: str) -> str:
         try:

@@ -8,12 +8,15 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from matrix_crds.cluster import MatrixClusterStatus
 from matrix_crds.reasons import ClusterReason
+from matrix_operator.backends.kuberay.backend import KubeRayBackend
 from matrix_operator.backends.kuberay.names import Object
 from matrix_operator.backends.kuberay.paths import collection, one
+from matrix_operator.backends.kuberay.reach import Inside
 from matrix_operator.backends.port import BackendRefusal, RemovalState
-from matrix_operator.looks import Absent
-from tests.e2e.kubernetes.kuberay.backend_world import SECONDS, BackendWorld, backend_world, eventually
+from matrix_operator.looks import Absent, Present
+from tests.e2e.kubernetes.kuberay.backend_world import SECONDS, SETTINGS, BackendWorld, backend_world, eventually
 from tests.lab.control_plane import ControlPlane
 
 MADE = [("Secret", "lab-ray-token"), ("Secret", "lab-client-token"), ("Service", "lab-gateway")]
@@ -152,6 +155,27 @@ def test_what_was_made_a_moment_ago_is_not_gone(control_plane: ControlPlane, nam
         finally:
             control_plane.api_server.cont()
         assert (await asking).state is RemovalState.GONE
+
+    run(control_plane, namespace, body)
+
+
+def test_what_another_has_made_is_not_absent_though_the_watch_has_not_told(control_plane: ControlPlane, namespace: str) -> None:
+    """As it is for a moment after another operator has taken over. What nobody has begun to make is not asked for."""
+
+    async def body(world: BackendWorld) -> None:
+        cluster = await world.cluster()
+        deaf = KubeRayBackend(world.api, SETTINGS, Inside(), [namespace])
+        following = asyncio.create_task(deaf.run())
+        await eventually(lambda: complete(deaf), following)
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await world.ensured(cluster)
+        assert isinstance(await deaf.observe(cluster), Absent)
+        begun = cluster.model_copy(update={"status": MatrixClusterStatus(allocation=world.allocation(cluster))})
+        assert isinstance(await deaf.observe(begun), Present)
+
+    async def complete(backend: KubeRayBackend) -> bool:
+        return backend.complete
 
     run(control_plane, namespace, body)
 
