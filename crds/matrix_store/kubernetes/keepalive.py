@@ -9,8 +9,9 @@ from typing import Any
 
 import httpx2
 
-_OPTIONS = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
-"""In seconds: a server that has gone without a word is noticed after a minute."""
+_OPTIONS = {"TCP_KEEPIDLE": 30, "TCP_KEEPALIVE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+"""In seconds: a server that has gone without a word is noticed after a minute. Those that the platform has: what Linux calls TCP_KEEPIDLE
+is TCP_KEEPALIVE on macOS (docs.python.org, socket)."""
 
 
 def keep_alive(connected: Any) -> None:
@@ -19,8 +20,9 @@ def keep_alive(connected: Any) -> None:
         return
     with suppress(OSError):
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in _OPTIONS:
-            connected.setsockopt(socket.IPPROTO_TCP, option, value)
+        for name, value in _OPTIONS.items():
+            if hasattr(socket, name):
+                connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 async def keep_alive_from_here(request: httpx2.Request) -> None:
