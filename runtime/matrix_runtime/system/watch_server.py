@@ -20,8 +20,8 @@ from matrix_runtime.system.bell import Bell
 from matrix_runtime.system.watchers import Watchers
 from matrix_runtime.tokens import CLIENT_TOKEN, RAY_TOKEN, TokenFile
 
-SETTLE_SECONDS = HEARTBEAT_SECONDS + 0.5
-"""After a start: by then every living replica has reported."""
+SETTLE_SECONDS = 2 * HEARTBEAT_SECONDS + 0.5
+"""After a start: by then every living replica has reported, also where one heartbeat is late."""
 BEAT_SECONDS = 0.9
 """An update comes at least each second, at times a little late."""
 GATHER_SECONDS = 0.01
