@@ -31,6 +31,7 @@ async def keep_alive_from_here(request: httpx2.Request) -> None:
 
 
 async def _connected(event: str, told: Mapping[str, Any]) -> None:
-    """An extension of httpcore2 ("trace"), told of all that goes on in a request."""
-    if event == "connection.connect_tcp.complete":
+    """An extension of httpcore2 ("trace"), told of all that goes on in a request. What the events' names begin with tells the way:
+    `connection` or `socks`."""
+    if event.endswith(".connect_tcp.complete"):
         keep_alive(told["return_value"].get_extra_info("socket"))
