@@ -135,7 +135,7 @@ def _selected(name: str, merged: Raw) -> Selected:
         config._replace(user=config.user or User()),
         tuple(_OnBehalf.model_validate(user).headers()),
         way.checked_proxy(),
-        way.server_name or None,
+        way.server_name,
         way.for_plugins(),
     )
 
@@ -175,10 +175,12 @@ def _read(path: Path) -> Raw:
 
 
 def _placed(entry: Raw, path: Path) -> Raw:
-    """With absolute paths. A plugin with a slash in it is one as well, a bare name is looked for on the PATH."""
+    """With absolute paths. A plugin with a slash in it is one as well, a bare name is looked for on the PATH. What is empty is not set
+    (client-go asks for the length)."""
     directory = path.absolute().parent
-    placed = entry | {name: str(directory / entry[name]) for name in _PATHS if entry.get(name)}
-    plugin = entry.get("exec")
+    placed = {name: value for name, value in entry.items() if value not in ("", None)}
+    placed |= {name: str(directory / placed[name]) for name in _PATHS if name in placed}
+    plugin = placed.get("exec")
     if plugin and os.sep in (plugin.get("command") or ""):
         placed["exec"] = plugin | {"command": str(directory / plugin["command"])}
     return placed

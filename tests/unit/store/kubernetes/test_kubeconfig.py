@@ -122,6 +122,19 @@ def test_on_whose_behalf_calls_are_made_is_in_their_headers(tmp_path: Path) -> N
     assert select(user(tmp_path, token="t")).headers == ()
 
 
+@pytest.mark.parametrize("nothing", ["", None])
+def test_what_is_empty_is_not_set(tmp_path: Path, nothing: str | None) -> None:
+    """As templates write it, for a kind of credentials that a user does not have. Of a plugin's variables that may be meant."""
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "login", "env": [{"name": "REALM", "value": ""}]}
+    fields = ("token", "tokenFile", "username", "password", "client-certificate", "client-certificate-data", "client-key-data", "as")
+    found = select(user(tmp_path, **dict.fromkeys(fields, nothing), exec=plugin)).config.user
+    assert found is not None and found.exec is not None and found.exec.env is not None
+    assert (found.exec.command, found.exec.env[0].value) == ("login", "")
+    assert (found.token, found.token_file, found.client_cert_data, found.client_key_data) == (None, None, None, None)
+    of_cluster = select(cluster(tmp_path, **dict.fromkeys(("certificate-authority", "insecure-skip-tls-verify"), nothing))).config.cluster
+    assert (of_cluster.certificate_auth, of_cluster.insecure) == (None, False)
+
+
 @pytest.mark.parametrize("field", ["as-uid", "as-groups", "as-user-extra"])
 def test_nobody_is_impersonated_without_a_name(tmp_path: Path, field: str) -> None:
     value = {"as-uid": "7", "as-groups": ["view"], "as-user-extra": {"a": ["b"]}}[field]
