@@ -115,12 +115,38 @@ def test_one_that_we_refuse_keeps_its_accepted_one_also_when_serve_refuses_anoth
     old, edited, other = deployment("held"), deployment("held", {"engine": {"dummy": {"seed": 9}}}), deployment("other")
     ours = model_entry(edited, LAYOUT)
     monkeypatch.setattr(serve_schema, "problem", lambda entry: "no" if entry == ours else "")
-    fake.applications = {"mx-md-held": model_entry(old, LAYOUT)}
+    fake.applications = {name: app.deployed_app_config or {} for name, app in accepted(old).items()}
     fake.refuse_entry = model_entry(other, LAYOUT)
     entries = (system_entry(LAYOUT, ()), ours, model_entry(other, LAYOUT))
     refused = with_rest(fake, lambda rest: apply_serve(rest, ServeDetails(applications=accepted(old)), entries))
     assert set(refused) == {entry_hash(ours), entry_hash(model_entry(other, LAYOUT))}
     assert set(fake.applications) == {"mx-system", "mx-md-held"} and fake.applications["mx-md-held"] == model_entry(old, LAYOUT)
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["by us", "by Serve"])
+def test_the_gateway_is_not_told_of_a_name_that_is_refused(fake: FakeRay, monkeypatch: pytest.MonkeyPatch, ours: bool) -> None:
+    """No replica would answer to it, and the former name would be forgotten. A new model beside it comes up all the same."""
+    old, new = deployment(), deployment("new")
+    renamed = deployment(spec={"model": {"source": "file:///models/m", "servedName": "other"}})
+    bad = model_entry(renamed, LAYOUT)
+    if ours:
+        monkeypatch.setattr(serve_schema, "problem", lambda entry: "no" if entry == bad else "")
+    fake.refuse_entry = bad
+    entries = (system_entry(LAYOUT, (renamed, new)), bad, model_entry(new, LAYOUT))
+    refused = with_rest(fake, lambda rest: apply_serve(rest, ServeDetails(applications=accepted(old)), entries))
+    assert list(refused) == [entry_hash(bad)]
+    assert fake.applications == {
+        "mx-system": system_entry(LAYOUT, (old,)),
+        "mx-md-m": model_entry(old, LAYOUT),
+        "mx-md-new": model_entry(new, LAYOUT),
+    }
+
+
+def test_mx_system_comes_up_beside_a_refused_entry_where_there_was_none(fake: FakeRay) -> None:
+    fake.refuse_entry = model_entry(deployment(), LAYOUT)
+    entries = (system_entry(LAYOUT, (deployment(),)), fake.refuse_entry)
+    with_rest(fake, lambda rest: apply_serve(rest, ServeDetails(applications={}), entries))
+    assert list(fake.applications) == ["mx-system"]
 
 
 def test_a_refusal_of_what_was_accepted_before_blames_no_entry(fake: FakeRay) -> None:
