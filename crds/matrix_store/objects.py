@@ -92,7 +92,7 @@ class Objects:
         old = self.find(ObjectKey(valid["kind"], valid["metadata"]["namespace"], valid["metadata"]["name"]))
         if old is None:
             return self._store(_created(valid, self._now())), ApplyResult.CREATED
-        if old.deleting:
+        if old.ending:
             raise Conflict(f"{old.key} is being deleted: wait until it is gone, then apply again")
         new = _merged(old.raw, validate(manifest, old))
         return (old, ApplyResult.UNCHANGED) if new == old.raw else (self._store(new), ApplyResult.CONFIGURED)

@@ -54,6 +54,17 @@ class StoredObject:
     def deleting(self) -> bool:
         return self.raw["metadata"].get("deletionTimestamp") is not None
 
+    @property
+    def ending(self) -> bool:
+        """Being deleted, and no new spec is of use any more. It is of use to one that can't be read: nothing is ended of that until it
+        can be."""
+        from matrix_crds.errors import ManifestError
+
+        try:
+            return self.deleting and self.resource is not None
+        except ManifestError:
+            return False
+
     @cached_property
     def resource(self) -> Resource:
         """The typed object. Raises matrix_crds.errors.ManifestError."""
@@ -120,7 +131,7 @@ class Store(Protocol):
     async def apply(self, manifest: Raw, *, dry_run: bool = False) -> tuple[StoredObject, ApplyResult]:
         """Create or replace the spec, labels and annotations; never the status. The whole manifest is validated first, against
         the stored object as well (immutable fields), and stored with its defaults filled in, so that a later release's other default
-        changes nothing. Raises ManifestError; Conflict while an object of that name is being deleted."""
+        changes nothing. Raises ManifestError; Conflict while an object of that name is being deleted (see `StoredObject.ending`)."""
         ...
 
     async def apply_all(self, manifests: Sequence[Raw], *, dry_run: bool = False) -> Sequence[tuple[StoredObject, ApplyResult]]:

@@ -169,7 +169,7 @@ async def _named(key: ObjectKey) -> AsyncIterator[None]:
 
 
 def _refuse_deleting(old: StoredObject) -> None:
-    if old.deleting:
+    if old.ending:
         raise Conflict(f"{old.key} is being deleted: wait until it is gone, then apply again")
 
 

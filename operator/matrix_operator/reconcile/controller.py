@@ -34,8 +34,8 @@ from matrix_store.port import Store, StoredObject
 log = logging.getLogger(__name__)
 
 HELD = (
-    "it is being deleted, and what that takes can't be read: nothing is ended and nothing let go until what is named here is put right, "
-    "or the release runs that wrote it"
+    "it is being deleted, and what that takes can't be read: nothing is ended and nothing let go until a manifest is applied that puts "
+    "right what is named here, or the release runs that wrote it"
 )
 
 

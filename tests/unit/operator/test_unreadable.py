@@ -78,6 +78,20 @@ def test_a_cluster_of_which_is_not_known_how_it_ends_is_kept_and_says_so(
     live(tmp_path, ray, scenario, cluster())
 
 
+def test_a_cluster_of_which_is_not_known_how_it_ends_ends_as_a_manifest_says_that_is_applied_to_it(tmp_path: Path, ray: FakeRay) -> None:
+    async def scenario(world: World) -> None:
+        await world.ready(LAB, "True", "Ready")
+        alter(tmp_path, LAB, "$.spec.deletionPolicy", "Keep")
+        await world.ready(LAB, "False", "InvalidSpec")
+        await world.store.delete(LAB)
+        await world.ready(LAB, "False", "InvalidSpec", "being deleted")
+        await world.store.apply(cluster(deletionPolicy="Orphan"))
+        await world.gone(LAB)
+        assert world.backend.calls[-1] == "let go lab" and len(world.backend.running) == 1
+
+    live(tmp_path, ray, scenario, cluster())
+
+
 def test_a_status_that_can_not_be_read_is_made_anew_and_its_allocation_stays(tmp_path: Path, ray: FakeRay) -> None:
     """Each start of the controller once ended with such an object."""
 
