@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
@@ -34,23 +34,29 @@ class Screen(Protocol):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
 
 
-def open_screen(keys: Sequence[ObjectKey], output: str) -> Screen:
+Spelling = Callable[[str], str]
+"""Makes commands that a text names mean this place (Settings.spelled)."""
+
+
+def open_screen(keys: Sequence[ObjectKey], output: str, spelled: Spelling) -> Screen:
     """The screen that fits: `output` is "json" or "text"."""
     if output == "json":
-        return JsonScreen(keys)
-    return LiveScreen(keys) if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else PlainScreen(keys)
+        return JsonScreen(keys, spelled)
+    live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    return LiveScreen(keys, spelled) if live else PlainScreen(keys, spelled)
 
 
 class PlainScreen:
     """One line per change on stderr: seconds since the start, the object, what is so."""
 
-    def __init__(self, keys: Sequence[ObjectKey]) -> None:
+    def __init__(self, keys: Sequence[ObjectKey], spelled: Spelling) -> None:
         self._begun = time.monotonic()
         self._keys = keys
+        self._spelled = spelled
         self._last: dict[ObjectKey, str] = {}
 
     def show(self, progress: Progress) -> None:
-        text = words(progress, self._keys)
+        text = words(progress, self._spelled, self._keys)
         if self._last.get(progress.key) != text:
             click.echo(f"{span(time.monotonic() - self._begun):>6}  {progress.key}: {text}", err=True)
         self._last[progress.key] = text
@@ -72,12 +78,13 @@ class JsonScreen(PlainScreen):
 class LiveScreen:
     """One line per object that is always up to date: a spinner or a mark, what it waits for, since when."""
 
-    def __init__(self, keys: Sequence[ObjectKey]) -> None:
+    def __init__(self, keys: Sequence[ObjectKey], spelled: Spelling) -> None:
         from rich.console import Console
         from rich.live import Live
         from rich.spinner import Spinner
 
         self._progress: dict[ObjectKey, Progress | None] = dict.fromkeys(keys)
+        self._spelled = spelled
         self._spinner = Spinner("dots", style="cyan")
         self._live = Live(get_renderable=self._table, console=Console(stderr=True), refresh_per_second=8)
 
@@ -102,7 +109,7 @@ class LiveScreen:
         yield self._spinner if state is State.WAITING else Text(*_MARKS[state])
         yield Text(str(key), style="bold")
         yield Text(age(progress.since) if progress and state is not State.DONE else "", style="dim", justify="right")
-        yield Text(words(progress, list(self._progress)) if progress else "")
+        yield Text(words(progress, self._spelled, list(self._progress)) if progress else "")
 
     def __enter__(self) -> Self:
         self._live.__enter__()
@@ -115,9 +122,9 @@ class LiveScreen:
 _MARKS = {State.DONE: ("✓", "green"), State.STUCK: ("✗", "red")}
 
 
-def words(progress: Progress, shown: Sequence[ObjectKey] = ()) -> str:
+def words(progress: Progress, spelled: Spelling, shown: Sequence[ObjectKey]) -> str:
     """What is so, in one line: done, or what is waited for and why. A cluster that is `shown` too speaks for itself."""
-    message = progress.message.partition("\n")[0]
+    message = spelled(progress.message.partition("\n")[0])
     cluster = cluster_waited_for(progress)
     if progress.done:
         return message or f"{progress.goal} reached"

@@ -46,7 +46,7 @@ def describe(settings: Settings, references: tuple[str, ...], output: str) -> No
                 continue
             if index:
                 click.echo("\n---")
-            _print(stored, verdict, events)
+            _print(stored, verdict, events, settings)
             if len(events) > MOST_EVENTS:
                 earlier = f"{len(events) - MOST_EVENTS} earlier: {settings.spelling} events {settings.named(key)}"
                 click.echo(click.style(f"  {earlier}", dim=True))
@@ -72,7 +72,7 @@ def _record(stored: StoredObject, verdict: Verdict, events: Sequence[Event]) -> 
     return {"object": stored.raw, "waitsFor": waits, "events": [event_record(event) for event in events]}
 
 
-def _print(stored: StoredObject, verdict: Verdict, events: Sequence[Event]) -> None:
+def _print(stored: StoredObject, verdict: Verdict, events: Sequence[Event], settings: Settings) -> None:
     raw = stored.raw
     created = moment(raw["metadata"].get("creationTimestamp"))
     _fields(
@@ -82,15 +82,15 @@ def _print(stored: StoredObject, verdict: Verdict, events: Sequence[Event]) -> N
             ("Namespace", stored.key.namespace),
             ("Created", f"{created:%Y-%m-%d %H:%M:%S %Z} ({age(created)} ago)" if created else ""),
             ("Deleting", f"since {age(moment(raw['metadata'].get('deletionTimestamp')))}" if stored.deleting else ""),
-            ("Summary", str(raw.get("status", {}).get("summary", ""))),
-            _waits(verdict),
+            ("Summary", settings.spelled(str(raw.get("status", {}).get("summary", "")))),
+            _waits(verdict, settings),
         ]
     )
     _section("Spec")
     click.echo("".join(f"  {line}\n" for line in yaml_text(raw.get("spec", {})).splitlines()), nl=False)
-    _conditions(raw)
+    _conditions(raw, settings)
     _endpoints(raw)
-    _events(events)
+    _events(events, settings)
 
 
 def _fields(pairs: Sequence[tuple[str, str]]) -> None:
@@ -99,11 +99,11 @@ def _fields(pairs: Sequence[tuple[str, str]]) -> None:
             click.echo(f"{name + ':':<12}{value}")
 
 
-def _waits(verdict: Verdict) -> tuple[str, str]:
+def _waits(verdict: Verdict, settings: Settings) -> tuple[str, str]:
     """What it waits for; nothing for an object that is ready."""
     if verdict.state is State.DONE:
         return "Waits for", ""
-    told = ": ".join(part for part in (verdict.reason, verdict.message) if part)
+    told = ": ".join(part for part in (verdict.reason, settings.spelled(verdict.message)) if part)
     since = f" (for {age(verdict.since)})" if verdict.since else ""
     return ("Stuck on" if verdict.state is State.STUCK else "Waits for"), told + since
 
@@ -112,13 +112,16 @@ def _section(title: str) -> None:
     click.echo(click.style(f"\n{title}:", bold=True))
 
 
-def _conditions(raw: Raw) -> None:
+def _conditions(raw: Raw, settings: Settings) -> None:
     found = raw.get("status", {}).get("conditions", ())
     _section("Conditions")
     if not found:
         click.echo("  none yet: the controller has not looked at it")
         return
-    rows = [(c["type"], c["status"], c.get("reason", ""), age(moment(c.get("lastTransitionTime"))), c.get("message", "")) for c in found]
+    rows = [
+        (c["type"], c["status"], c.get("reason", ""), age(moment(c.get("lastTransitionTime"))), settings.spelled(c.get("message", "")))
+        for c in found
+    ]
     print_table(("TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"), rows, wrap=True, indent="  ")
 
 
@@ -129,8 +132,8 @@ def _endpoints(raw: Raw) -> None:
         print_table(("NAME", "SCOPE", "URL"), [(e["name"], e.get("scope", ""), e["url"]) for e in found], indent="  ")
 
 
-def _events(events: Sequence[Event]) -> None:
+def _events(events: Sequence[Event], settings: Settings) -> None:
     if events:
         _section("Events")
-        rows = [(age(e.last), e.type, e.reason, str(e.count), e.message) for e in events[-MOST_EVENTS:]]
+        rows = [(age(e.last), e.type, e.reason, str(e.count), settings.spelled(e.message)) for e in events[-MOST_EVENTS:]]
         print_table(("LAST", "TYPE", "REASON", "COUNT", "MESSAGE"), rows, wrap=True, indent="  ")

@@ -41,7 +41,7 @@ def down(settings: Settings, targets: tuple[str, ...], timeout: float, output: s
                 continue
             left = max(1.0, timeout - (time.monotonic() - begun))
             go_on = [f"matrix wait {' '.join(map(str, there))} --for delete", "matrix get"]
-            await wait_on_screen(context, dict.fromkeys(there, Deleted()), timeout=left, output=output, go_on=go_on)
+            await wait_on_screen(settings, context, dict.fromkeys(there, Deleted()), timeout=left, output=output, go_on=go_on)
             removed += there
         return removed
 

@@ -42,26 +42,26 @@ def events(settings: Settings, references: tuple[str, ...], watch: bool, output:
     async def work(context: Context) -> None:
         found = await _events(context, keys, settings.namespace)
         if found or not watch:
-            _show(found, output)
+            _show(found, output, settings)
         if watch:
-            await _follow(context, keys, settings.namespace, output, found)
+            await _follow(context, keys, settings, output, found)
 
     settings.run(work)
 
 
-async def _follow(context: Context, keys: Sequence[ObjectKey], namespace: str, output: str, shown: Sequence[Event]) -> None:
+async def _follow(context: Context, keys: Sequence[ObjectKey], settings: Settings, output: str, shown: Sequence[Event]) -> None:
     """Show new ones until Ctrl-C. What a store's watch waits out (`matrix get --watch`) is waited out here, too."""
     here = isinstance(context, LocalContext)
     seen, passing = set(shown), Busy if here else StoreError
     while True:
         await asyncio.sleep(POLL_SECONDS if here else REMOTE_POLL_SECONDS)
         try:
-            found = [event for event in await _events(context, keys, namespace) if event not in seen]
+            found = [event for event in await _events(context, keys, settings.namespace) if event not in seen]
         except passing as error:
             log.warning("events: %s; asked again soon", error)
             continue
         if found:
-            _show(found, output)
+            _show(found, output, settings)
         seen.update(found)
 
 
@@ -72,20 +72,19 @@ async def _events(context: Context, keys: Sequence[ObjectKey], namespace: str) -
     return sorted([event for key in keys for event in await store.events(key)], key=lambda event: event.last)
 
 
-def _show(found: Sequence[Event], output: str) -> None:
+def _show(found: Sequence[Event], output: str, settings: Settings) -> None:
     if output == "json":
         for event in found:
             click.echo(json.dumps(event_record(event)))
     elif found:
-        print_table(HEADERS, [event_row(event) for event in found], wrap=True)
+        print_table(HEADERS, [_row(event, settings) for event in found], wrap=True)
     else:
         click.echo("no events", err=True)
 
 
-def event_row(event: Event) -> tuple[str, ...]:
-    """The cells of the table."""
+def _row(event: Event, settings: Settings) -> tuple[str, ...]:
     times = f" (x{event.count})" if event.count > 1 else ""
-    return (age(event.last), event.type, event.reason, str(event.key), event.message + times)
+    return (age(event.last), event.type, event.reason, str(event.key), settings.spelled(event.message) + times)
 
 
 def event_record(event: Event) -> dict[str, Any]:

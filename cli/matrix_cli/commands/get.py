@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import click
@@ -27,8 +27,7 @@ class Form(NamedTuple):
 
     output: str
     everywhere: bool
-    named: Callable[[ObjectKey], str]
-    """Writes a name that other commands read."""
+    settings: Settings
 
 
 @click.command(cls=Command)
@@ -43,7 +42,7 @@ def get(settings: Settings, words: tuple[str, ...], output: str, watch: bool, al
     Without an argument, or with `matrix`, everything there is. Kinds go by their name, plural or short name, such as mxd.
     """
     selections = read_selections(words, settings.namespace)
-    form = Form(output, all_namespaces, settings.named)
+    form = Form(output, all_namespaces, settings)
 
     async def work(context: Context) -> None:
         store = await context.store()
@@ -80,19 +79,22 @@ async def _one(store: Store, selection: Selection) -> StoredObject:
 
 def _show(found: Sequence[StoredObject], selections: Sequence[Selection], form: Form) -> None:
     if form.output not in TABLES:
-        print_objects(found, form.output, form.named, single=len(selections) == 1 and selections[0].name is not None)
+        print_objects(found, form.output, form.settings.named, single=len(selections) == 1 and selections[0].name is not None)
         return
     kinds = list(dict.fromkeys(selection.kind for selection in selections))
     tables = [(kind, members) for kind in kinds if (members := [stored for stored in found if stored.key.kind == kind])]
     for index, (kind, members) in enumerate(tables):
         if index:
             click.echo()
-        _print_kind(kind, members, form.output == "wide", form.everywhere, qualified=len(kinds) > 1)
+        _print_kind(kind, members, form, qualified=len(kinds) > 1)
 
 
-def _print_kind(kind: str, members: Sequence[StoredObject], wide: bool, everywhere: bool, *, qualified: bool) -> None:
+def _print_kind(kind: str, members: Sequence[StoredObject], form: Form, *, qualified: bool) -> None:
+    wide, everywhere = form.output == "wide", form.everywhere
     rows = [row_of(stored, wide=wide, namespaced=everywhere, qualified=qualified) for stored in members]
     flexible = flexible_column(kind, wide=wide, namespaced=everywhere)
+    for row in rows:
+        row[flexible] = form.settings.spelled(row[flexible])
     print_table(headers_of(kind, wide=wide, namespaced=everywhere), rows, flexible=flexible)
 
 
@@ -128,7 +130,9 @@ def _show_news(news: Sequence[StoredObject], selections: Sequence[Selection], fo
             _show(news, selections, form)
         return
     for stored in news:
-        click.echo(json.dumps(stored.raw)) if form.output == "json" else print_objects([stored], form.output, form.named, single=True)
+        click.echo(json.dumps(stored.raw)) if form.output == "json" else print_objects(
+            [stored], form.output, form.settings.named, single=True
+        )
 
 
 def _say_gone(stored: StoredObject, output: str) -> None:

@@ -67,7 +67,7 @@ def status(settings: Settings, references: tuple[str, ...], timeout: float, outp
 
     async def work(context: Context) -> None:
         go_on = [f"matrix rollout status {key}" for key in keys]
-        await wait_on_screen(context, dict.fromkeys(keys, RolledOut()), timeout=timeout, output=output, go_on=go_on)
+        await wait_on_screen(settings, context, dict.fromkeys(keys, RolledOut()), timeout=timeout, output=output, go_on=go_on)
 
     settings.run(work)
 

@@ -52,7 +52,7 @@ def scale(settings: Settings, references: tuple[str, ...], replicas: int, wait: 
         await context.ensure_controller()
         if wait:
             go_on = [f"matrix rollout status {key}" for key in keys]
-            await wait_on_screen(context, dict.fromkeys(keys, RolledOut()), timeout=timeout, output=output, go_on=go_on)
+            await wait_on_screen(settings, context, dict.fromkeys(keys, RolledOut()), timeout=timeout, output=output, go_on=go_on)
 
     settings.run(work)
 

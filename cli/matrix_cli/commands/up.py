@@ -53,7 +53,7 @@ def up(settings: Settings, files: tuple[Path, ...], backend: str | None, profile
         for orphan in await asyncio.to_thread(orphaned_rays) if settings.context == LOCAL else ():
             told = settings.spelled(_in_one_line(causes.orphan_link(orphan)))
             click.echo(click.style("warning: ", fg="yellow", bold=True) + told, err=True)
-        await wait_on_screen(context, dict.fromkeys(keys, ConditionIs()), timeout=timeout, output=output, go_on=go_on)
+        await wait_on_screen(settings, context, dict.fromkeys(keys, ConditionIs()), timeout=timeout, output=output, go_on=go_on)
         return [stored for stored, _ in applied]
 
     ready = settings.run(work)

@@ -26,6 +26,6 @@ def wait(settings: Settings, references: tuple[str, ...], goal: str, timeout: fl
     wanted = dict.fromkeys(read_keys(references, settings.namespace), goals.parse(goal))
 
     async def work(context: Context) -> None:
-        await wait_on_screen(context, wanted, timeout=timeout, output=output, go_on=[f"matrix why {key}" for key in wanted])
+        await wait_on_screen(settings, context, wanted, timeout=timeout, output=output, go_on=[f"matrix why {key}" for key in wanted])
 
     settings.run(work)

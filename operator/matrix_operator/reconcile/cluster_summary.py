@@ -216,10 +216,14 @@ def _up_to_date(view: ClusterView) -> Verdict:
     if renewal.wanted:
         return Verdict(verdict, FALSE, ClusterReason.ROLLING_OUT, f"the cluster is being made anew: {renewal.why}")
     message = (
-        f"{renewal.why} and is held back by upgradePolicy Never; "
-        f"`matrix rollout restart mxc/{view.cluster.metadata.name}` makes the cluster anew with it"
+        f"{renewal.why} and is held back by upgradePolicy Never; `matrix rollout restart {_in_full(view)}` makes the cluster anew with it"
     )
     return Verdict(verdict, FALSE, ClusterReason.TEMPLATE_CHANGED, message)
+
+
+def _in_full(view: ClusterView) -> str:
+    """The cluster as a command names it wherever it is typed: with its namespace, also `default`."""
+    return "/".join(view.cluster.key)
 
 
 def _ready_message(view: ClusterView) -> str:
@@ -243,5 +247,6 @@ def _deleting_parts(view: ClusterView, outcome: ClusterOutcome, now: datetime) -
     started = view.cluster.metadata.deletion_timestamp
     if started and now - started > DELETION_DEADLINE:
         reason = ClusterReason.DELETION_STUCK
-        message += "; it takes longer than it should: look at `matrix why` and `matrix logs controller`. Nothing is given up by itself"
+        looks = f"`matrix why {_in_full(view)}` and `matrix logs controller`"
+        message += f"; it takes longer than it should: look at {looks}. Nothing is given up by itself"
     return (Verdict(ClusterCondition.HEAD_READY, status, reason, message),)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import pytest
 
 from matrix_cli.commands import events
+from matrix_cli.settings import Settings
 from matrix_client.context import Context, LocalContext
 from matrix_client.kubernetes_context import KubernetesContext
 from matrix_crds.keys import ObjectKey
@@ -43,7 +44,7 @@ class Script(SqliteStore):
 
 def follow(context: Context, *answers: Sequence[Event] | Exception) -> None:
     context._store = Script(*answers)  # type: ignore[attr-defined]
-    asyncio.run(events._follow(context, (), "default", "json", ()))
+    asyncio.run(events._follow(context, (), Settings(), "json", ()))
 
 
 @pytest.fixture(autouse=True)

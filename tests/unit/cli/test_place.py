@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,16 @@ from matrix_cli import program
 from matrix_cli.commands.env import typed
 from matrix_cli.commands.up import _farewell
 from matrix_cli.exits import Exit
-from matrix_cli.main import matrix
+from matrix_cli.main import ENTRIES, matrix
 from matrix_cli.references import with_namespaces
 from matrix_cli.settings import Settings
 from matrix_crds.keys import ObjectKey
 from tests.unit.cli.runner import run, write
-from tests.unit.client.worlds import CHAT, LAB, World, ready
+from tests.unit.client.worlds import CHAT, LAB, World, condition, ready
 
+ROOT = Path(__file__).parents[3]
+SPEAKING = ("cli", "crds", "operator", "proto", "runtime", "slurm_bridge")
+"""Packages whose words a user may read."""
 SEE = "see `matrix why MatrixCluster/lab`"
 
 
@@ -97,6 +101,49 @@ def test_why_and_controller_name_it_too(world: World) -> None:
     lead = f"`matrix --home {world.home.root} controller run --detach`"
     assert lead in run(world, "--home", world.home.root, "why", "mxd/chat").stdout
     assert lead in run(world, "--home", world.home.root, "controller", "status").stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("get",),
+        ("describe", "mxc/lab"),
+        ("events",),
+        ("why", "mxc/lab"),
+        ("wait", "mxc/lab", "--for", "condition=UpToDate", "--timeout", "0.2"),
+    ],
+)
+def test_a_command_in_the_words_of_a_status_means_the_place_too(world: World, command: tuple[str, ...]) -> None:
+    told = "`matrix rollout restart MatrixCluster/default/lab` makes it anew"
+    world.put(
+        LAB, ready(summary=told) | {"conditions": [condition(kind, "False", "TemplateChanged", told) for kind in ("Ready", "UpToDate")]}
+    )
+    world.tell(LAB, "TemplateChanged", told)
+    shown = run(world, "--home", world.home.root, *command)
+    assert f"`matrix --home {world.home.root} rollout restart MatrixCluster/default/lab`" in shown.stdout + shown.stderr
+    assert "`matrix rollout" not in shown.stdout + shown.stderr
+
+
+@pytest.mark.parametrize("command", [("get", "mxc/lab", "-o", "json"), ("describe", "mxc/lab", "-o", "yaml"), ("events", "-o", "json")])
+def test_a_program_gets_the_words_as_they_are_stored(world: World, command: tuple[str, ...]) -> None:
+    world.put(LAB, ready(message="`matrix why`"))
+    world.tell(LAB, "TemplateChanged", "`matrix why`")
+    assert "`matrix why`" in run(world, "--home", world.home.root, *command).stdout
+
+
+def test_a_command_in_a_message_is_one_and_names_its_object_in_full() -> None:
+    """Only so is it given the place: an object by a short name stays as it is (with_namespaces)."""
+    texts = [
+        text
+        for folder in SPEAKING
+        for path in (ROOT / folder).rglob("*.py")
+        for text in re.findall(r"`matrix ([a-z][^`\n]*)", path.read_text())
+    ]
+    assert len(texts) > 50
+    for text in texts:
+        command, *rest = text.split()
+        assert command in ENTRIES, text
+        assert not any(re.match(r"mx\w+/\{", word) for word in rest), text
 
 
 def test_an_object_is_named_so_that_it_is_found_again() -> None:

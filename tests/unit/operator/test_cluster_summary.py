@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from matrix_crds.cluster import RayStatus
+from matrix_crds.cluster import MatrixCluster, RayStatus
 from matrix_crds.reasons import ClusterReason
 from matrix_operator.backends.port import BackendRefusal, NodePhase, NodeState, Observation, Removal, RemovalState
 from matrix_operator.looks import Absent, Present, Unknown
@@ -87,7 +87,17 @@ def test_a_held_back_template_is_told_by_up_to_date_and_leaves_ready_alone() -> 
     held, ready = status.condition("UpToDate"), status.condition("Ready")
     assert held is not None and ready is not None
     assert (held.status, held.reason, ready.status) == ("False", "TemplateChanged", "True")
-    assert "`matrix rollout restart mxc/lab`" in held.message
+    assert "`matrix rollout restart MatrixCluster/default/lab`" in held.message
+
+
+def test_a_command_that_is_told_names_the_cluster_with_its_namespace() -> None:
+    def of_team(made: MatrixCluster) -> MatrixCluster:
+        return made.model_copy(update={"metadata": made.metadata.model_copy(update={"namespace": "team"})})
+
+    held = summarise(view(of_team(cluster()), ray=FULL, template_hash="h2"), NOTHING, "Local", NOW).condition("UpToDate")
+    stuck = summarise(view(of_team(cluster(deleting=True))), NOTHING, "Local", NOW + timedelta(days=1)).condition("Ready")
+    assert held is not None and "`matrix rollout restart MatrixCluster/team/lab`" in held.message
+    assert stuck is not None and "`matrix why MatrixCluster/team/lab`" in stuck.message
 
 
 @pytest.mark.parametrize("spec", [{"upgradePolicy": {"type": "Recreate"}}, {"upgradePolicy": {"restartedAt": "2026-06-01T11:30:00Z"}}])
