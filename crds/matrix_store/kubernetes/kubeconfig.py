@@ -85,9 +85,20 @@ class _Extension(_Fields):
 class _Way(_Fields):
     """Fields of a cluster."""
 
+    server: str = ""
     proxy: str | None = Field(None, alias="proxy-url")
     server_name: str | None = Field(None, alias="tls-server-name")
     extensions: list[_Extension] | None = None
+
+    def address(self) -> str:
+        """The server's, as client-go completes it (rest/url_utils.go): without a scheme it is http://, whatever certificates there are. Its
+        scheme in small letters. Raises ValueError."""
+        parts = urlsplit(self.server)
+        if not (parts.scheme and parts.netloc):
+            parts = urlsplit(f"http://{self.server}")
+            if not parts.netloc or parts.path not in ("", "/"):
+                raise ValueError(f"its server is neither a URL nor host:port: {self.server!r}")
+        return parts.geturl()
 
     def checked_proxy(self) -> str | None:
         """Raises ValueError, which does not tell a password."""
@@ -119,16 +130,18 @@ def select(files: Sequence[Path], context: str | None = None) -> Selected:
 def _selected(name: str, merged: Raw) -> Selected:
     context = merged["contexts"][name]
     cluster = _entry(merged, "cluster", context)
-    if not cluster.get("server"):
-        raise ValueError(f"cluster {context['cluster']!r} has no server")
-    # Without TLS kubectl asks nobody for credentials: it takes what `kubectl proxy` listens at without any user.
-    needless = not context.get("user") and str(cluster["server"]).startswith("http:")
-    user = {} if needless else _entry(merged, "user", context)
     way = _Way.model_validate(cluster)
+    if not way.server:
+        raise ValueError(f"cluster {context['cluster']!r} has no server")
+    server = way.address()
+    secure = server.startswith("https:")
+    # Without TLS kubectl reads no credentials, and needs no user, as for what `kubectl proxy` listens at; on whose behalf calls are made
+    # is read all the same (clientcmd, client_config.go).
+    user = _entry(merged, "user", context) if secure else merged["users"].get(context.get("user"), {})
     config = KubeConfig.from_dict({
         "contexts": [{"name": name, "context": context}],
-        "clusters": [{"name": context["cluster"], "cluster": cluster}],
-        "users": [{"name": context.get("user"), "user": user}],
+        "clusters": [{"name": context["cluster"], "cluster": cluster | {"server": server}}],
+        "users": [{"name": context.get("user"), "user": user if secure else {}}],
     }).get(name)  # fmt: skip
     assert config is not None
     return Selected(

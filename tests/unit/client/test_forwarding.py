@@ -29,7 +29,7 @@ def kubeconfig(directory: Path) -> Path:
     path.write_text(yaml.safe_dump({
         "current-context": "lab",
         "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "me"}}],
-        "clusters": [{"name": "lab", "cluster": {"server": "http://127.0.0.1:9"}}],
+        "clusters": [{"name": "lab", "cluster": {"server": "https://127.0.0.1:9"}}],
         "users": [{"name": "me", "user": user}],
     }))  # fmt: skip
     return path

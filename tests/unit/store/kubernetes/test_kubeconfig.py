@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from lightkube.config.models import User
 
 from matrix_store.errors import Unavailable
 from matrix_store.kubernetes.connection import configured
@@ -93,10 +94,22 @@ def test_what_a_context_names_and_is_not_there_is_told_with_the_file(tmp_path: P
         select([file])
 
 
-def test_without_tls_no_user_is_needed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("named", [{}, {"user": "gone"}, {"user": ""}])
+def test_without_tls_no_user_is_needed(tmp_path: Path, named: dict[str, str]) -> None:
     """As for what `kubectl proxy` listens at."""
-    file = write(tmp_path / "config", current="p", contexts={"p": {"cluster": "p"}}, clusters={"p": {"server": "http://localhost:8001"}})
+    context, address = {"cluster": "p"} | named, {"server": "http://localhost:8001"}
+    file = write(tmp_path / "config", current="p", contexts={"p": context}, clusters={"p": address})
     assert select([file]).config.cluster.server == "http://localhost:8001"
+
+
+@pytest.mark.parametrize("server", ["http://localhost:8001", "HTTP://localhost:8001", "localhost:8001"])
+def test_without_tls_no_credentials_are_shown(tmp_path: Path, server: str) -> None:
+    """A token would be sent in clear, and a plugin would be run for nothing. On whose behalf calls are made is no secret."""
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "login"}
+    secrets = {"token": "t", "tokenFile": "f", "username": "u", "password": "p", "client-certificate": "gone.crt", "exec": plugin}
+    file = write(tmp_path / "config", "one", current="one", clusters={"one": {"server": server}}, users={"one": secrets | {"as": "ann"}})
+    found = select([file])
+    assert (found.config.user, found.headers) == (User(), (("Impersonate-User", "ann"),))
 
 
 def user(tmp_path: Path, **fields: Any) -> list[Path]:
@@ -164,6 +177,27 @@ def test_the_way_to_a_cluster(tmp_path: Path) -> None:
     assert found.for_plugins == {"proxy-url": "HTTP://jump.test:3128", "tls-server-name": "kube.test", "config": {"realm": "lab"}}
     plain = select(cluster(tmp_path, **{"proxy-url": "", "tls-server-name": ""}))
     assert (plain.proxy, plain.server_name, plain.for_plugins) == (None, None, {})
+
+
+@pytest.mark.parametrize(
+    ("server", "address"),
+    [
+        ("lab.test:6443", "http://lab.test:6443"),
+        ("127.0.0.1:6443", "http://127.0.0.1:6443"),
+        ("[::1]:6443/", "http://[::1]:6443/"),
+        ("localhost", "http://localhost"),
+        ("HTTPS://lab.test:6443/k8s/clusters/a", "https://lab.test:6443/k8s/clusters/a"),
+    ],
+)
+def test_an_address_may_be_short(tmp_path: Path, server: str, address: str) -> None:
+    """As kubectl completes it, whatever else the cluster has."""
+    assert select(cluster(tmp_path, server=server, **{"insecure-skip-tls-verify": True})).config.cluster.server == address
+
+
+@pytest.mark.parametrize("server", ["lab.test:6443/k8s", "//lab.test:6443", "https://"])
+def test_what_is_no_address_is_refused(tmp_path: Path, server: str) -> None:
+    with pytest.raises(Unavailable, match=f"context 'one' can't be used: its server is neither a URL nor host:port: '{server}'"):
+        select(cluster(tmp_path, server=server))
 
 
 @pytest.mark.parametrize("url", ["jump.test:3128", "ftp://me:hush@jump.test", "http://"])

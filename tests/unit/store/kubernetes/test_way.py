@@ -74,6 +74,18 @@ def test_under_another_name(tmp_path: Path, ask: Ask) -> None:
 
 
 @EACH
+def test_by_an_address_in_capitals(tmp_path: Path, ask: Ask) -> None:
+    async def scenario() -> None:
+        async with gate(tmp_path) as opened:
+            connection = connect(kubeconfig=opened.kubeconfig(tmp_path, server=f"HTTPS://127.0.0.1:{opened.port}"))
+            await ask(connection)
+            assert len(opened.seen) == 1
+            await connection.http.aclose()
+
+    run(scenario())
+
+
+@EACH
 def test_through_a_proxy_that_alone_knows_the_server(tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "*")  # is about what the environment names
 
