@@ -25,10 +25,15 @@ if TYPE_CHECKING:
 
 _PARTS = "ls raylet.* gcs_server.* dashboard.log monitor.* serve/*.log 2>/dev/null | grep -v mx-md-"
 """Those of Ray itself: a model's replicas are their deployments'."""
-_REPLICAS = 'ls serve/*"$0"_*.log 2>/dev/null; grep -l "^:actor_name:ServeReplica:$0:" worker-*.out 2>/dev/null'
-"""Those of an application's replicas. Ray writes at the head of worker-<id>-<job>-<pid>.out who it was."""
+_REPLICAS = (
+    'ls serve/*"$0"_*.log 2>/dev/null; head -v -c 1024 worker-*.out 2>/dev/null | '
+    r'sed -n "/^==> .* <==\$/h; /^:actor_name:ServeReplica:$0:/{x; s/^==> //; s/ <==\$//p}"'
+)
+"""Those of an application's replicas. Ray writes at the head of worker-<id>-<job>-<pid>.out who it was; nothing else is read of them."""
 LIST_SECONDS = 30.0
 """For the names of the files in one pod."""
+LISTED_AT_ONCE = 8
+"""Pods in which they are looked for: each takes a connection of its own to the API server, and a program in the pod."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,9 @@ class PodLogs:
         """By pod. What was found in one look is read in one call."""
         self._seen: set[tuple[str, str]] = set()
         """Pods and paths in them."""
+        self._forbidden: set[str] = set()
+        """By uid, pods whose files may not be read: they are not asked for again."""
+        self._listings = asyncio.Semaphore(LISTED_AT_ONCE)
         self._told: dict[str, str] = {}
 
     @property
@@ -175,18 +183,20 @@ class PodLogs:
 
         running = (str(status["name"]) for status in _statuses(pod) if "running" in (status.get("state") or {}))
         container = next((name for name in running if name.startswith("ray-")), None)
-        if container is None:
+        if container is None or pod["metadata"]["uid"] in self._forbidden:
             return None
         script = f"cd {DIRECTORY} 2>/dev/null || exit 0; {_PARTS if self.whole else _REPLICAS}; true"
         argv = ["sh", "-c", script, f"mx-md-{self._subject.name}"]
         try:
-            async with asyncio.timeout(LIST_SECONDS):
+            async with self._listings, asyncio.timeout(LIST_SECONDS):
                 paths = [path async for path in run(self.connection, self.namespace, _name(pod), container, argv)]
         except TimeoutError:
             return Unavailable(f"they were not listed within {LIST_SECONDS:g} s")
         except NotFound:
             return None  # it went
         except StoreError as error:
+            if isinstance(error, Forbidden):
+                self._forbidden.add(str(pod["metadata"]["uid"]))
             return error
         new = {path: self._called(pod, path) for path in paths if (_name(pod), path) not in self._seen}
         self._seen.update((_name(pod), path) for path in new)

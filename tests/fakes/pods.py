@@ -43,6 +43,8 @@ class FakePod:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     asked: list[dict[str, str]] = field(default_factory=list)
     """The parameters of each call for its output."""
+    runs: int = 0
+    """Calls to run something in it."""
     breaks: asyncio.Event = field(default_factory=asyncio.Event)
     """What is open to it breaks."""
 
@@ -70,6 +72,9 @@ class FakePods:
         self.pods: dict[str, FakePod] = {}
         self.list_refusal: tuple[int, str] | None = None
         self.lists = 0
+        self.most_at_once = 0
+        """Programs that ran."""
+        self._running = 0
         self._starts: Counter[str] = Counter()
         self._directory = directory
         self._replaced = replaced
@@ -132,6 +137,7 @@ class FakePods:
         pod = self.pods.get(request.match_info["pod"])
         if pod is None:
             return _refusal(404, "not found")
+        pod.runs += 1
         if pod.exec_refusal is not None:
             return _refusal(*pod.exec_refusal)
         breaks, logs = pod.breaks, str(self.files(pod.name))
@@ -141,6 +147,8 @@ class FakePods:
         pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.DEVNULL}
         program = await asyncio.create_subprocess_exec(*argv, **pipes)  # type: ignore[arg-type]
         assert program.stdin is not None and program.stdout is not None
+        self._running += 1
+        self.most_at_once = max(self.most_at_once, self._running)
 
         async def print_() -> None:
             assert program.stdout is not None
@@ -159,6 +167,7 @@ class FakePods:
                 task.cancel()
             program.stdin.close()
             await program.wait()
+            self._running -= 1
         if breaks.is_set():
             return _broken(request, socket)
         with suppress(ConnectionError):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from matrix_cli.pod_logs import replica
+from matrix_cli.pod_logs import LISTED_AT_ONCE, replica
 from matrix_cli.pod_reading import show
 from matrix_cli.pod_sources import DIRECTORY, told_apart
 from matrix_client.errors import UsageError
@@ -151,6 +151,35 @@ def test_the_lines_of_several_files_are_told_apart() -> None:
         ("a", "three"),
         ("a", ""),
     ]
+
+
+def test_files_are_looked_for_in_a_few_pods_at_once(tmp_path: Path) -> None:
+    async def work(pods: FakePods) -> None:
+        for number in range(3 * LISTED_AT_ONCE):
+            pods.add(f"lab-w-{number}")
+        await logs_of(pods).find()
+        assert all(pod.runs == 1 for pod in pods.pods.values())
+        assert 1 < pods.most_at_once <= LISTED_AT_ONCE
+
+    with_pods(tmp_path, work)
+
+
+def test_what_a_replica_printed_is_found_by_the_name_at_its_head(tmp_path: Path) -> None:
+    async def work(pods: FakePods) -> None:
+        pods.add("lab-w-1")
+        for pid, head in (
+            (101, ":job_id:01000000\n:actor_name:ServeReplica:mx-md-chat:Replica\nINFO the engine's line without an end"),
+            (102, ":job_id:01000000\n:actor_name:ServeReplica:mx-md-chat-2:Replica\n"),
+            (103, ":job_id:01000000\n" + 100 * "something else\n" + ":actor_name:ServeReplica:mx-md-chat:Replica\n"),
+            (104, "the name :actor_name:ServeReplica:mx-md-chat:Replica in a line\n"),
+            (105, ":job_id:01000000\n:actor_name:ServeReplica:mx-md-chat:Other\n"),
+        ):
+            (pods.files("lab-w-1") / f"worker-1f2e-01000000-{pid}.out").write_text(head)
+        logs = logs_of(pods, CHAT)
+        await logs.find()
+        assert sorted(logs.names()) == ["output/101", "output/105"]
+
+    with_pods(tmp_path, work)
 
 
 @pytest.mark.parametrize(

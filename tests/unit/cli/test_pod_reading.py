@@ -214,6 +214,23 @@ def test_a_right_that_is_missing_for_the_output_leaves_the_files(tmp_path: Path,
     with_pods(tmp_path, work)
 
 
+def test_files_that_may_not_be_read_are_asked_for_once_in_each_pod(tmp_path: Path, capsys: Capture) -> None:
+    async def work(pods: FakePods) -> None:
+        for name in ("lab-w-1", "lab-w-2"):
+            pods.add(name, exec_refusal=forbidden(name)).write("runs")
+        screen = Screen(capsys)
+        async with following(pods):
+            await screen.until("[w-1] runs", "[w-2] runs")
+            pods.add("lab-w-3", exec_refusal=forbidden("lab-w-3")).write("late")
+            await until(lambda: pods.pods["lab-w-3"].runs == 1)
+            lists = pods.lists
+            await until(lambda: pods.lists > lists + 6)
+        assert [pod.runs for pod in pods.pods.values()] == [1, 1, 1]
+        assert [note.startswith("note: files inside the pods: not allowed") for note in screen.notes] == [True]
+
+    with_pods(tmp_path, work)
+
+
 def test_following_ends_where_nothing_may_be_read(tmp_path: Path) -> None:
     async def work(pods: FakePods) -> None:
         for name in ("lab-w-1", "lab-w-2"):
