@@ -140,6 +140,11 @@ def gateway_models(system: Entry | None) -> list[Entry]:
     return list(_user_config(system, GATEWAY_DEPLOYMENT).get("models", []))
 
 
+def name_holders(system: Entry | None) -> dict[str, str]:
+    """The application that each served name leads to by an accepted mx-system."""
+    return {str(model["name"]): str(model["application"]) for model in gateway_models(system)}
+
+
 def system_attempt(system: Entry | None) -> int:
     """Which start of the directory an accepted mx-system asks for."""
     return int(_user_config(system, DIRECTORY_DEPLOYMENT).get("attempt", 1))

@@ -16,7 +16,6 @@ from matrix_operator.serve_config import (
     SYSTEM_APPLICATION,
     Entry,
     application_name,
-    entry_hash,
     foreign_entries,
     gateway_models,
     model_entry,
@@ -104,19 +103,14 @@ def _system_attempt(system: ServeApplication | None, now: datetime) -> int:
 def desired_entries(view: ClusterView, deployed: dict[str, Entry | None], attempt: int) -> list[Entry]:
     """mx-system, the models, foreign applications; for what does not parse or was refused, by us or by Serve, the last accepted entry."""
     assert view.layout is not None
-    serving, unserved = view.selection.serving, (key.name for key in view.selection.refused)
-    fresh = {application_name(deployment): model_entry(deployment, view.layout) for deployment in serving}
-    refused = {name for name, entry in fresh.items() if entry_hash(entry) in view.rejections}
-    last = (*refused, *(APPLICATION_PREFIX + name for name in (*view.unreadable, *unserved)))
-    held = {name for name in last if deployed.get(name) is not None}
-    told = [deployment for deployment in serving if application_name(deployment) not in held]
-    names = {deployment.served_name for deployment in told}
-    former = gateway_models(deployed.get(SYSTEM_APPLICATION))
-    held_models = [model for model in former if model["application"] in held and model["name"] not in names]
-    wanted = [application_name(deployment) for deployment in told if deployment.spec.replicas]
+    unserved = (APPLICATION_PREFIX + key.name for key in view.selection.refused)
+    held = {name for name in (*view.staying, *unserved) if deployed.get(name) is not None}
+    told = [deployment for deployment in view.selection.serving if application_name(deployment) not in held]
+    held_models = [model for model in gateway_models(deployed.get(SYSTEM_APPLICATION)) if model["application"] in held]
+    wanted = [deployment for deployment in told if deployment.spec.replicas and application_name(deployment) not in view.staying]
     return [
         system_entry(view.layout, told, held_models, attempt),
         *foreign_entries(deployed),
-        *(fresh[name] for name in wanted if name not in refused),
+        *(model_entry(deployment, view.layout) for deployment in wanted),
         *(entry for name, entry in deployed.items() if name in held and entry is not None),
     ]

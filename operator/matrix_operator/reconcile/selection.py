@@ -10,6 +10,7 @@ from matrix_crds.deployment import ModelDeployment
 from matrix_crds.keys import ObjectKey
 from matrix_crds.reasons import DeploymentReason
 from matrix_operator.serve_config import application_name
+from matrix_proto.state import APPLICATION_PREFIX
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -28,18 +29,30 @@ class Selection:
     refused: dict[ObjectKey, Refusal]
 
 
-def select(deployments: Iterable[ModelDeployment], holders: Mapping[str, str]) -> Selection:
+def select(deployments: Iterable[ModelDeployment], holders: Mapping[str, str], staying: frozenset[str]) -> Selection:
     """Of two deployments with one served name that serves which has it already, then the older, then the first by name. `holders`: the
-    applications that the served names lead to now; none while Serve can't be asked."""
-    owners: dict[str, ModelDeployment] = {}
+    applications that the served names lead to now; none while Serve can't be asked. `staying`: those that stay as they are, whatever is
+    declared. They keep their names, and so do those that are refused here, which may refuse others."""
+    ranked = sorted(deployments, key=lambda each: _claim(each, holders))
+    while True:
+        selection = _select(ranked, {name: application for name, application in holders.items() if application in staying})
+        refused = frozenset(APPLICATION_PREFIX + key.name for key in selection.refused)
+        if refused <= staying:
+            return selection
+        staying |= refused
+
+
+def _select(ranked: Iterable[ModelDeployment], kept: Mapping[str, str]) -> Selection:
+    """One pass, the best claim first. `kept`: names that are not to be had, and the applications that have them."""
+    owners = dict(kept)
     refused: dict[ObjectKey, Refusal] = {}
     serving: list[ModelDeployment] = []
-    for deployment in sorted(deployments, key=lambda each: _claim(each, holders)):
+    for deployment in ranked:
         refusal = unsupported(deployment) or _name_taken(deployment, owners)
         if refusal:
             refused[deployment.key] = refusal
             continue
-        owners[deployment.served_name] = deployment
+        owners[deployment.served_name] = application_name(deployment)
         serving.append(deployment)
     return Selection(tuple(serving), refused)
 
@@ -58,13 +71,12 @@ def unsupported(deployment: ModelDeployment) -> Refusal | None:
     return None
 
 
-def _name_taken(deployment: ModelDeployment, owners: dict[str, ModelDeployment]) -> Refusal | None:
-    owner = owners.get(deployment.served_name)
-    if owner is None:
+def _name_taken(deployment: ModelDeployment, owners: Mapping[str, str]) -> Refusal | None:
+    owner = owners.get(deployment.served_name, application_name(deployment))
+    if owner == application_name(deployment):
         return None
-    message = (
-        f"the name {deployment.served_name!r} is served by {owner.key} already; set another spec.model.servedName, or delete one of the two"
-    )
+    key = deployment.key._replace(name=owner.removeprefix(APPLICATION_PREFIX))
+    message = f"the name {deployment.served_name!r} is served by {key} already; set another spec.model.servedName, or delete one of the two"
     return Refusal(DeploymentReason.NAME_TAKEN, message)
 
 

@@ -1,18 +1,18 @@
 """Handing Serve a whole set of applications when one of them may be refused: the good ones must serve on.
 
-One bad entry fails a whole PUT. So after a refusal the entries are tried one by one on top of what Serve has accepted before. mx-system
-waits meanwhile: a refused change of a name would be told to the gateway, and no replica answers to it. The next look knows what was
-refused, and sends the mx-system that fits.
+One bad entry fails a whole PUT. So after a refusal the entries are tried one by one on top of what Serve has accepted before. What
+builds on the others waits meanwhile (see _order): the next look knows what was refused, and sends what fits.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from matrix_operator import serve_schema
 from matrix_operator.errors import ServeRejected
 from matrix_operator.ray_rest import RayRest, ServeDetails
-from matrix_operator.serve_config import OWN_PREFIX, SYSTEM_APPLICATION, Entry, entry_hash, serve_config
+from matrix_operator.serve_config import OWN_PREFIX, SYSTEM_APPLICATION, Entry, entry_hash, name_holders, serve_config
 
 log = logging.getLogger(__name__)
 
@@ -36,24 +36,38 @@ def _ours(entry: Entry) -> bool:
 
 
 def _with_accepted(entries: tuple[Entry, ...], accepted: dict[str, Entry], refused: dict[str, str]) -> list[Entry]:
-    """The good entries, and for the refused ones, and mx-system beside them, what Serve had of them before."""
-    good = {str(entry["name"]): entry for entry in entries if entry_hash(entry) not in refused}
-    held = {str(entry["name"]) for entry in entries}.difference(good) | ({SYSTEM_APPLICATION} if refused else set())
-    return list((good | {name: accepted[name] for name in held if name in accepted}).values())
+    """The good entries; for those that were refused, and those that wait for them, what Serve had of them before."""
+    order = _order(accepted)
+    good = [entry for entry in entries if entry_hash(entry) not in refused and not (refused and order(entry))]
+    others = {str(entry["name"]) for entry in entries} - {str(entry["name"]) for entry in good}
+    return good + [accepted[name] for name in others if name in accepted]
+
+
+def _order(accepted: dict[str, Entry]) -> Callable[[Entry], int]:
+    """0: it stands alone. 1: it takes over a served name, so it waits until who has it was given another. 2: mx-system, which tells the
+    gateway of the names: of a refused one no replica knows."""
+    holders = name_holders(accepted.get(SYSTEM_APPLICATION))
+
+    def order(entry: Entry) -> int:
+        name, served = str(entry["name"]), str((entry.get("args") or {}).get("servedName"))
+        return 2 if name == SYSTEM_APPLICATION else int(holders.get(served, name) != name)
+
+    return order
 
 
 async def _one_by_one(rest: RayRest, entries: list[Entry], accepted: dict[str, Entry], why: str) -> dict[str, str]:
-    """Each new or changed entry on top of those known to be good, mx-system last."""
+    """Each new or changed entry on top of those known to be good."""
     wanted = {str(entry["name"]): entry for entry in entries}
     base = {name: entry for name, entry in accepted.items() if name in wanted}
-    candidates = {name: entry for name, entry in wanted.items() if base.get(name) != entry}
+    candidates = [entry for name, entry in wanted.items() if base.get(name) != entry]
     if not candidates:
         raise ServeRejected(why)
     refused: dict[str, str] = {}
-    for name, entry in sorted(candidates.items(), key=lambda candidate: candidate[0] == SYSTEM_APPLICATION):
-        if refused and name == SYSTEM_APPLICATION and name in base:
+    order = _order(accepted)
+    for entry in sorted(candidates, key=order):
+        if refused and order(entry):
             break
-        trial = {**base, name: entry}
+        trial = {**base, str(entry["name"]): entry}
         try:
             await rest.put_serve(serve_config(trial.values()))
             base = trial

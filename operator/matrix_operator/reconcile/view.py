@@ -14,8 +14,8 @@ from matrix_operator.backends.port import NodePhase, Observation, RayAddress, Ru
 from matrix_operator.looks import Absent, Look, Present, Unknown
 from matrix_operator.ray_rest import RayNode, RayVersion, ServeApplication, ServeDetails
 from matrix_operator.reconcile.selection import Selection, select
-from matrix_operator.serve_config import SYSTEM_APPLICATION, application_name, gateway_models
-from matrix_proto.state import ReplicaView, State
+from matrix_operator.serve_config import SYSTEM_APPLICATION, application_name, entry_hash, model_entry, name_holders
+from matrix_proto.state import APPLICATION_PREFIX, ReplicaView, State
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,17 @@ class ClusterView:
     def selection(self) -> Selection:
         """Which of the deployments are served, and why the others are not."""
         system = self.serve.applications.get(SYSTEM_APPLICATION) if self.serve else None
-        told = gateway_models(system.deployed_app_config if system else None)
-        return select(self.deployments, {str(model["name"]): str(model["application"]) for model in told})
+        return select(self.deployments, name_holders(system.deployed_app_config if system else None), self.staying)
+
+    @cached_property
+    def staying(self) -> frozenset[str]:
+        """The applications that stay as Serve has them, whatever is declared: that can't be read, or Serve has refused it."""
+        unreadable = frozenset(APPLICATION_PREFIX + name for name in self.unreadable)
+        if self.layout is None or not self.rejections:
+            return unreadable
+        layout, rejections = self.layout, self.rejections
+        rejected = (item for item in self.deployments if entry_hash(model_entry(item, layout)) in rejections)
+        return unreadable.union(map(application_name, rejected))
 
     @property
     def nodes(self) -> tuple[RayNode, ...] | None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from matrix_crds.cluster import AllocationKind, MatrixCluster
+from matrix_crds.deployment import ModelDeployment
+from matrix_crds.reasons import DeploymentReason
 from matrix_operator.backends.port import NodePhase
 from matrix_operator.looks import Absent, Unknown
 from matrix_operator.ray_rest import ServeApplication
@@ -102,6 +105,39 @@ def test_who_was_refused_a_name_stays_behind_when_serve_has_lost_what_it_knew() 
     waits = deployment("older", spec, created=BEFORE - timedelta(days=1), conditions=[refusal])
     assert names(view(ray=ray(accepted()), deployments=(waits, M))) == ["mx-md-m", "mx-system"]
     assert names(view(ray=ray(accepted()), deployments=(waits,))) == ["mx-md-older", "mx-system"]
+
+
+def named(name: str, served: str, **spec: Any) -> ModelDeployment:
+    return deployment(name, {"model": {"source": "file:///x", "servedName": served}} | spec)
+
+
+CHAT, OTHER = named("a", "chat"), named("b", "other")
+UNBUILT, TO_TAKEN, TO_NEW = named("a", "chat", autoscale={"min": 1, "max": 3}), named("a", "other"), named("a", "chat2")
+HELD: list[tuple[str, tuple[ModelDeployment, ...], dict[str, Any]]] = [
+    ("does not parse", (OTHER,), {"unreadable": frozenset({"a"})}),
+    ("is not built", (OTHER, UNBUILT), {}),
+    ("wants a name that is taken", (OTHER, TO_TAKEN), {}),
+    ("was refused by Serve", (OTHER, TO_NEW), {"rejections": {entry_hash(model_entry(TO_NEW, LAYOUT)): "no"}}),
+]
+
+
+@pytest.mark.parametrize(("others", "how"), [row[1:] for row in HELD], ids=[row[0] for row in HELD])
+@pytest.mark.parametrize("created", [BEFORE - timedelta(days=1), NOW], ids=["older", "newer"])
+def test_what_runs_keeps_its_name_while_its_manifest_can_not_be_obeyed(
+    others: tuple[ModelDeployment, ...], how: dict[str, Any], created: datetime
+) -> None:
+    """Else its replicas would keep their GPUs for nobody, and the name be taken once the manifest is mended."""
+    wants = deployment("c", {"model": {"source": "file:///x", "servedName": "chat"}}, created=created)
+    seen = view(ray=ray(accepted(CHAT, OTHER)), deployments=(*others, wants), **how)
+    assert decide(seen, LOCAL, NOW)[1:] == ()
+    refusal = seen.selection.refused[wants.key]
+    assert refusal.reason == DeploymentReason.NAME_TAKEN and "served by ModelDeployment/a already" in refusal.message
+
+
+def test_a_name_is_free_with_the_same_look_that_gives_its_holder_another() -> None:
+    """So that two models change places in one step."""
+    seen = view(ray=ray(accepted(CHAT, OTHER)), deployments=(named("a", "other"), named("b", "chat")))
+    assert seen.selection.refused == {}
 
 
 def test_what_runs_stays_when_it_is_changed_to_something_that_is_not_built() -> None:

@@ -31,6 +31,9 @@ REAL = {
     "rollout": {"surgePercent": 100},
 }
 
+HANDED_OVER = (("m", "chat"), ("m", "chat-before"), ("heir", "chat"))
+"""A model, the same with another served name, and who takes over the former one."""
+
 
 @pytest.fixture
 def fake() -> Iterator[FakeRay]:
@@ -142,11 +145,18 @@ def test_the_gateway_is_not_told_of_a_name_that_is_refused(fake: FakeRay, monkey
     }
 
 
-def test_mx_system_comes_up_beside_a_refused_entry_where_there_was_none(fake: FakeRay) -> None:
-    fake.refuse_entry = model_entry(deployment(), LAYOUT)
-    entries = (system_entry(LAYOUT, (deployment(),)), fake.refuse_entry)
-    with_rest(fake, lambda rest: apply_serve(rest, ServeDetails(applications={}), entries))
-    assert list(fake.applications) == ["mx-system"]
+def test_a_name_is_not_taken_over_beside_a_refused_entry(fake: FakeRay) -> None:
+    """Who has it may be the one that Serve refuses to give another."""
+    old, renamed, heir = (deployment(name, {"model": {"source": "file:///x", "servedName": served}}) for name, served in HANDED_OVER)
+    fake.refuse_entry = model_entry(renamed, LAYOUT)
+    fake.applications = {name: app.deployed_app_config or {} for name, app in accepted(old).items()}
+    before, former = ServeDetails(applications=accepted(old)), dict(fake.applications)
+    entries = (system_entry(LAYOUT, (renamed, heir)), model_entry(heir, LAYOUT), model_entry(renamed, LAYOUT))
+    with_rest(fake, lambda rest: apply_serve(rest, before, entries))
+    assert fake.applications == former
+    fake.refuse_entry = None
+    with_rest(fake, lambda rest: apply_serve(rest, before, entries))
+    assert fake.applications == {entry["name"]: entry for entry in entries}
 
 
 def test_a_refusal_of_what_was_accepted_before_blames_no_entry(fake: FakeRay) -> None:
