@@ -126,5 +126,8 @@ async def _print(logs: PodLogs, source: Source, lines: AsyncIterator[tuple[str, 
     subject = logs.title(source)
     async with aclosing(lines) as opened:  # type: ignore[type-var]
         async for name, line in opened:
+            if not name:
+                logs.tell(f"{subject}, says the kubelet", line)
+                continue
             click.echo(f"[{name}] {line}" if logs.several else line)
             logs.well(subject)

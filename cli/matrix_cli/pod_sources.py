@@ -48,7 +48,8 @@ class Source(ABC):
 
     @abstractmethod
     def followed(self, connection: Connection, namespace: str) -> AsyncIterator[tuple[str, str]]:
-        """The last ones and those that come; when it is called again, those that have come since. Raises StoreError."""
+        """The last ones and those that come; when it is called again, those that have come since. What has no name is no line of it, but a
+        complaint of what reads it. Raises StoreError."""
 
 
 class Output(Source):
@@ -80,8 +81,8 @@ class Output(Source):
         async with aclosing(opened) as lines:  # type: ignore[type-var]
             async for line in lines:
                 stamp, _, text = line.partition(" ")
-                if not _STAMP.fullmatch(stamp):  # a complaint of the kubelet's own
-                    yield name, line
+                if not _STAMP.fullmatch(stamp):  # the kubelet's own words
+                    yield "", line
                     continue
                 if stamp < had:  # sinceTime counts in seconds
                     continue

@@ -40,6 +40,8 @@ class FakePod:
     """Instead of its container's output."""
     exec_refusal: tuple[int, str] | None = None
     """Instead of running anything."""
+    complaint: str = ""
+    """Of the kubelet's own, in the place of what is still to come."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     asked: list[dict[str, str]] = field(default_factory=list)
     """The parameters of each call for its output."""
@@ -125,6 +127,9 @@ class FakePods:
         while True:
             for stamp, text in due:
                 await answer.write((f"{stamp} {text}\n" if query.get("timestamps") == "true" else f"{text}\n").encode())
+            if query.get("follow") == "true" and pod.complaint:
+                await answer.write(f"{pod.complaint}\n".encode())
+                return answer
             if query.get("follow") != "true" or pod.lines is not sent:
                 return answer
             pod.changed.clear()

@@ -73,6 +73,22 @@ def test_after_a_break_no_line_of_a_container_comes_twice_and_none_is_lost(tmp_p
     with_pods(tmp_path, work)
 
 
+def test_what_the_kubelet_complains_of_is_a_note_told_once_and_the_lines_come(tmp_path: Path, capsys: Capture) -> None:
+    async def work(pods: FakePods) -> None:
+        one, screen = pods.add("lab-w-1", complaint="failed to create fsnotify watcher: too many open files"), Screen(capsys)
+        one.write("one")
+        async with following(pods):
+            for text in ("two", "three"):
+                asked = len(one.asked)
+                await until(lambda asked=asked: len(one.asked) > asked + 2)  # type: ignore[misc]
+                one.write(text, second=5)
+                await screen.until(text)
+        assert screen.lines == ["one", "two", "three"]
+        assert screen.notes == [f"note: w-1, says the kubelet: {one.complaint}"]
+
+    with_pods(tmp_path, work)
+
+
 def test_files_are_followed_on_after_a_break(tmp_path: Path, capsys: Capture) -> None:
     async def work(pods: FakePods) -> None:
         one, screen = pods.add("lab-w-1"), Screen(capsys)
