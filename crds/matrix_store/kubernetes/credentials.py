@@ -1,7 +1,8 @@
 """How requests say who is calling where that changes while a process runs: a token in a file, or what a plugin of the kubeconfig prints.
 
 Plugins speak client.authentication.k8s.io, v1 or v1beta1 (kubernetes.io, "client-go credential plugins"): the program is told in
-KUBERNETES_EXEC_INFO for which cluster, and prints an ExecCredential with a token, a certificate or both. It never gets a terminal.
+KUBERNETES_EXEC_INFO for which cluster, if the kubeconfig has provideClusterInfo for it, and prints an ExecCredential with a token, a
+certificate or both. It never gets a terminal.
 """
 
 from __future__ import annotations
@@ -62,14 +63,14 @@ class Plugin(httpx2.Auth):
     """Runs the plugin when there is no credential, when it is over, and after a refusal; once for all requests that wait for it, of
     whatever thread and event loop."""
 
-    def __init__(self, config: SingleConfig, tls: ssl.SSLContext, told: Mapping[str, Any]) -> None:
+    def __init__(self, config: SingleConfig, tls: ssl.SSLContext, told: Mapping[str, Any] | None) -> None:
         """`tls` is given the certificate, if that is what the plugin prints: for connections that are made afterwards. `told`: what the
-        plugin hears of the cluster beside what `config` has. Paths in `config` are absolute."""
+        plugin hears of the cluster beside what `config` has; None for nothing. Paths in `config` are absolute. Raises OSError."""
         assert config.user is not None and config.user.exec is not None
-        self._config = config
         self._exec = config.user.exec
         self._tls = tls
-        self._told = told
+        spec = {"interactive": False} | ({} if told is None else {"cluster": _cluster(config, told)})
+        self._info = json.dumps({"kind": "ExecCredential", "apiVersion": self._exec.apiVersion, "spec": spec})
         self._lock = threading.Lock()
         self._runs = 0
         """How often it has brought something."""
@@ -152,23 +153,12 @@ class Plugin(httpx2.Auth):
 
     def _environment(self) -> dict[str, str]:
         given = {entry.name: entry.value for entry in self._exec.env or ()}
-        spec = {"interactive": False, "cluster": self._cluster()}
-        info = {"kind": "ExecCredential", "apiVersion": self._exec.apiVersion, "spec": spec}
-        return {**os.environ, **given, "KUBERNETES_EXEC_INFO": json.dumps(info)}
-
-    def _cluster(self) -> dict[str, Any]:
-        """What a plugin may ask for with provideClusterInfo; others pay no heed to it."""
-        cluster = self._config.cluster
-        data = cluster.certificate_auth_data
-        if cluster.certificate_auth:
-            data = base64.b64encode(Path(cluster.certificate_auth).read_bytes()).decode()
-        found = {"server": cluster.server, "insecure-skip-tls-verify": bool(cluster.insecure), **self._told}
-        return found | ({"certificate-authority-data": data} if data else {})
+        return {**os.environ, **given, "KUBERNETES_EXEC_INFO": self._info}
 
 
-def credentials(config: SingleConfig, tls: ssl.SSLContext, told: Mapping[str, Any]) -> TokenFile | Plugin | None:
+def credentials(config: SingleConfig, tls: ssl.SSLContext, told: Mapping[str, Any] | None) -> TokenFile | Plugin | None:
     """For a user whose credentials change; None for any other. `told`: to plugins, of the cluster. Raises ValueError for a plugin of a
-    kind that is not known."""
+    kind that is not known, OSError."""
     user = config.user
     if user is not None and user.token_file is not None:
         return TokenFile(Path(user.token_file))
@@ -177,6 +167,17 @@ def credentials(config: SingleConfig, tls: ssl.SSLContext, told: Mapping[str, An
     if user.exec.apiVersion not in API_VERSIONS:
         raise ValueError(f"its plugin {user.exec.command} speaks {user.exec.apiVersion}; known are {' and '.join(API_VERSIONS)}")
     return Plugin(config, tls, told)
+
+
+def _cluster(config: SingleConfig, told: Mapping[str, Any]) -> dict[str, Any]:
+    """With all that is trusted, which may be long: client-go gives it to those alone that ask for it (rest/transport.go), and reads it
+    once. Raises OSError."""
+    cluster = config.cluster
+    data = cluster.certificate_auth_data
+    if cluster.certificate_auth:
+        data = base64.b64encode(Path(cluster.certificate_auth).read_bytes()).decode()
+    found = {"server": cluster.server, "insecure-skip-tls-verify": bool(cluster.insecure), **told}
+    return found | ({"certificate-authority-data": data} if data else {})
 
 
 def _last_words(stderr: bytes | None) -> str:

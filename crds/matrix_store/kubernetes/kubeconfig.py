@@ -47,8 +47,8 @@ class Selected:
     """The URL of the proxy that leads to the server, whatever the environment says. May hold a password."""
     server_name: str | None = None
     """That the server's certificate is to have, if it is not the one in its address."""
-    for_plugins: Raw = field(default_factory=dict, repr=False)
-    """What credential plugins hear of the cluster beside what `config` has."""
+    for_plugins: Raw | None = field(default=None, repr=False)
+    """What the credential plugin hears of the cluster beside what `config` has; None if it does not ask for anything of it."""
 
 
 class _Fields(BaseModel):
@@ -75,6 +75,12 @@ class _OnBehalf(_Fields):
         yield from (("Impersonate-Group", group) for group in self.groups or ())
         for key, values in (self.extra or {}).items():
             yield from ((f"Impersonate-Extra-{quote(key, safe=_IN_A_NAME)}", value) for value in values)
+
+
+class _Plugin(_Fields):
+    """Fields of a user's credential plugin."""
+
+    hears: bool | None = Field(None, alias="provideClusterInfo")
 
 
 class _Extension(_Fields):
@@ -149,7 +155,7 @@ def _selected(name: str, merged: Raw) -> Selected:
         tuple(_OnBehalf.model_validate(user).headers()),
         way.checked_proxy(),
         way.server_name,
-        way.for_plugins(),
+        way.for_plugins() if _Plugin.model_validate(user.get("exec", {})).hears else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import stat
 import traceback
@@ -18,31 +19,33 @@ from matrix_store.errors import Unavailable
 from matrix_store.kubernetes import credentials
 from matrix_store.kubernetes.connection import connect
 from matrix_store.kubernetes.credentials import CredentialsFailed, Plugin, TokenFile
+from tests.lab.certificates import Authority
 from tests.unit.store.support import run
 
 V1 = "client.authentication.k8s.io/v1"
 
 
-def kubeconfig(directory: Path, **user: Any) -> Path:
+def kubeconfig(directory: Path, authority: Path | None = None, **user: Any) -> Path:
     path = directory / "config"
+    cluster = {"server": "https://lab.test"} | ({"certificate-authority": str(authority)} if authority else {})
     path.write_text(yaml.safe_dump({
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "lab",
         "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "me"}}],
-        "clusters": [{"name": "lab", "cluster": {"server": "https://lab.test"}}],
+        "clusters": [{"name": "lab", "cluster": cluster}],
         "users": [{"name": "me", "user": user}],
     }))  # fmt: skip
     return path
 
 
-def plugin(directory: Path, script: str, version: str = V1, **more: Any) -> Plugin:
+def plugin(directory: Path, script: str, version: str = V1, authority: Path | None = None, **more: Any) -> Plugin:
     """The one that a kubeconfig names, with `script` as its program."""
     program = directory / "plugin"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     user = {"apiVersion": version, "command": "./plugin", "interactiveMode": "Never", **more}
-    opened = connect(kubeconfig=kubeconfig(directory, exec=user))
+    opened = connect(kubeconfig=kubeconfig(directory, authority, exec=user))
     run(opened.http.aclose())
     assert isinstance(opened.auth, Plugin)
     return opened.auth
@@ -105,16 +108,36 @@ def test_a_synchronous_client_has_it_as_well(tmp_path: Path) -> None:
         assert http.get("https://lab.test/").status_code == 200
 
 
-def test_a_plugin_hears_for_which_cluster_and_has_its_arguments(tmp_path: Path) -> None:
-    heard = tmp_path / "heard"
+def bundle(directory: Path, times: int = 1) -> Path:
+    """A file of certificate authorities."""
+    path = directory / "ca.crt"
+    path.write_bytes(Authority().identity.certificate * times)
+    return path
+
+
+def test_a_plugin_has_its_arguments_and_hears_of_the_cluster_if_it_asks_for_that(tmp_path: Path) -> None:
+    heard, authority = tmp_path / "heard", bundle(tmp_path)
     note = f'echo "$KUBERNETES_EXEC_INFO" > {heard}; echo "$1 $REALM" >> {heard}'
-    auth = plugin(tmp_path, prints({"token": "t"}, note), args=["--as=me"], env=[{"name": "REALM", "value": "lab"}])
-    assert run(Server("t").ask(auth)) == [200]
+    given = {"args": ["--as=me"], "env": [{"name": "REALM", "value": "lab"}], "provideClusterInfo": True}
+    auth = plugin(tmp_path, prints({"token": "t"}, note), authority=authority, **given)
+    known = authority.read_bytes()
+    authority.unlink()
+    assert run(Server("t").ask(auth)) == [200], "what the connection trusts was read when it was made"
     info, rest = heard.read_text().splitlines()
     assert rest == "--as=me lab"
     told = json.loads(info)
     assert (told["kind"], told["apiVersion"], told["spec"]["interactive"]) == ("ExecCredential", V1, False)
     assert told["spec"]["cluster"]["server"] == "https://lab.test"
+    assert base64.b64decode(told["spec"]["cluster"]["certificate-authority-data"]) == known
+
+
+def test_a_plugin_that_asks_for_nothing_is_started_whatever_there_is_to_trust(tmp_path: Path) -> None:
+    """One variable takes 128 KiB (Linux, MAX_ARG_STRLEN): less than what a distribution trusts."""
+    heard, authority = tmp_path / "heard", bundle(tmp_path, 500)
+    assert authority.stat().st_size > 2**17
+    auth = plugin(tmp_path, prints({"token": "t"}, f'echo "$KUBERNETES_EXEC_INFO" > {heard}'), authority=authority)
+    assert run(Server("t").ask(auth)) == [200]
+    assert json.loads(heard.read_text())["spec"] == {"interactive": False}
 
 
 @pytest.mark.parametrize(

@@ -170,13 +170,27 @@ def test_a_field_of_another_type_is_named(tmp_path: Path, fields: dict[str, Any]
 
 
 def test_the_way_to_a_cluster(tmp_path: Path) -> None:
-    extensions = [{"name": "other", "extension": 1}, {"name": "client.authentication.k8s.io/exec", "extension": {"realm": "lab"}}]
-    fields = {"proxy-url": "HTTP://jump.test:3128", "tls-server-name": "kube.test", "extensions": extensions}
-    found = select(cluster(tmp_path, **fields))
-    assert (found.proxy, found.server_name) == ("http://jump.test:3128", "kube.test")
-    assert found.for_plugins == {"proxy-url": "HTTP://jump.test:3128", "tls-server-name": "kube.test", "config": {"realm": "lab"}}
+    found = select(cluster(tmp_path, **{"proxy-url": "HTTP://jump.test:3128", "tls-server-name": "kube.test"}))
+    assert (found.proxy, found.server_name, found.for_plugins) == ("http://jump.test:3128", "kube.test", None)
     plain = select(cluster(tmp_path, **{"proxy-url": "", "tls-server-name": ""}))
-    assert (plain.proxy, plain.server_name, plain.for_plugins) == (None, None, {})
+    assert (plain.proxy, plain.server_name, plain.for_plugins) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("asks", "hears"),
+    [
+        (True, {"proxy-url": "HTTP://jump.test:3128", "tls-server-name": "kube.test", "config": {"realm": "lab"}}),
+        (False, None),
+        (None, None),
+    ],
+)
+def test_a_plugin_hears_of_the_cluster_what_it_asks_for(tmp_path: Path, asks: bool | None, hears: dict[str, Any] | None) -> None:
+    extensions = [{"name": "other", "extension": 1}, {"name": "client.authentication.k8s.io/exec", "extension": {"realm": "lab"}}]
+    way = {"proxy-url": "HTTP://jump.test:3128", "tls-server-name": "kube.test", "extensions": extensions}
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "login", "provideClusterInfo": asks}
+    clusters = {"one": {"server": "https://one.test"} | way}
+    file = write(tmp_path / "config", "one", current="one", clusters=clusters, users={"one": {"exec": plugin}})
+    assert select([file]).for_plugins == hears
 
 
 @pytest.mark.parametrize(
