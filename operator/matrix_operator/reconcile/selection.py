@@ -81,7 +81,10 @@ def _name_taken(deployment: ModelDeployment, owners: Mapping[str, str]) -> Refus
 
 
 def _claim(deployment: ModelDeployment, holders: Mapping[str, str]) -> tuple[bool, bool, datetime, str]:
-    """The better one is less. Who was refused the name stays behind who has it, also when Serve has lost what it knew."""
-    holds = holders.get(deployment.served_name) == application_name(deployment)
-    waits = any(condition.reason == DeploymentReason.NAME_TAKEN for condition in deployment.status.conditions)
+    """The better one is less. Where nobody is known to have the name, it is who answered under it when last seen. Who was refused the name
+    stays behind who has it, also when Serve has lost what it knew."""
+    name, status = deployment.served_name, deployment.status
+    answered = status.model == name and bool(status.endpoints)
+    holds = holders[name] == application_name(deployment) if name in holders else answered
+    waits = any(condition.reason == DeploymentReason.NAME_TAKEN for condition in status.conditions)
     return not holds, waits, deployment.metadata.creation_timestamp or _NEVER, deployment.metadata.name

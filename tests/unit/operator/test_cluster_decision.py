@@ -99,6 +99,15 @@ def test_a_name_stays_with_who_has_it_and_what_runs_of_who_wants_it_stays_as_wel
     assert set(view(ray=ray(before), deployments=(renamed, M)).selection.refused) == {renamed.key}
 
 
+def test_a_name_stays_with_who_has_it_also_while_serve_can_not_be_asked() -> None:
+    """By what was said of it when Serve answered last: nobody is told that the name it serves under is taken."""
+    answers = {"endpoints": [{"name": "openai", "url": "http://127.0.0.1:9002/v1", "scope": "Machine"}]}
+    has = deployment("younger", {"model": {"source": "file:///x", "servedName": "m"}}, created=NOW, model="m", **answers)
+    renamed = deployment("older", {"model": {"source": "file:///x", "servedName": "m"}}, model="older", **answers)
+    seen = view(ray=ray({}, serve=Unknown("time-out")), deployments=(renamed, has))
+    assert set(seen.selection.refused) == {renamed.key}
+
+
 def test_who_was_refused_a_name_stays_behind_when_serve_has_lost_what_it_knew() -> None:
     refusal = {"type": "Ready", "status": "False", "reason": "NameTaken", "lastTransitionTime": BEFORE.isoformat()}
     spec = {"model": {"source": "file:///x", "servedName": "m"}}
