@@ -44,8 +44,6 @@ def report(error: BaseException, placed: Callable[[str], str] = spelled, *, debu
     """Print an error for a person and return the exit code. `placed` makes commands and objects that it names mean the same place."""
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else Exit.FAILED
-    if isinstance(error, BrokenPipeError):
-        return _reader_left()
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         return Exit.INTERRUPTED  # who pressed Ctrl-C knows
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
@@ -82,7 +80,7 @@ def _say(text: str) -> None:
     click.echo(click.style("error: ", fg="red", bold=True) + text, err=True, color=None if coloured(os.environ) else False)
 
 
-def _reader_left() -> int:
+def reader_left() -> int:
     """`matrix get | head`: whoever read has enough. Python would complain again when it flushes at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return Exit.OK

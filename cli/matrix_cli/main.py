@@ -59,6 +59,14 @@ class Root(LazyGroup):
         with formatter.section("Exit codes"):
             formatter.write_dl([(str(int(code)), code.text) for code in Exit])
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # click would end with 1
+            from matrix_cli.failure import reader_left
+
+            return reader_left()
+
     def main(self, args: Any = None, prog_name: str | None = None, *rest: Any, **extra: Any) -> NoReturn:
         """Run a command line and exit with its code. Never lets an exception through, but for --debug."""
         extra["standalone_mode"] = False

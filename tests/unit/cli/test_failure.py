@@ -100,10 +100,11 @@ def test_a_command_that_does_not_exist_gets_a_suggestion(empty: World) -> None:
 
 
 def test_a_reader_that_left_is_no_error(world: World, tmp_path: Path) -> None:
-    command = f"{sys.executable} -m matrix_cli --home {world.home.root} get -o json | head -c 1"
+    world.home.controller_log.write_text("line\n" * 100_000)  # more than a pipe takes
+    command = f"{sys.executable} -m matrix_cli --home {world.home.root} logs controller --tail 100000 | head -n 1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
 
-    assert (done.returncode, done.stdout, done.stderr) == (0, "{", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "line\n", "")
 
 
 @pytest.mark.parametrize(
