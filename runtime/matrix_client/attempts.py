@@ -82,7 +82,8 @@ class Attempts:
         while True:
             route = self._routes.known(self._model) or await self._routes.look(self._model)
             fleet = route.fleet
-            candidate = None if fleet is None else fleet.picker.pick(Wanted(route.target.application, self._tried))
+            wanted = Wanted(route.target.application, self._tried, route.target.model)
+            candidate = None if fleet is None else fleet.picker.pick(wanted)
             if fleet is None or candidate is None:
                 await self._wait(route)
             elif not fleet.picker.to_probe(candidate) or await self._sound(fleet, candidate):
@@ -106,7 +107,7 @@ class Attempts:
 
     async def _take(self, fleet: Fleet, candidate: Candidate, route: Route) -> Seat:
         self._number += 1
-        # While a change of the name is rolled out, the former replicas know the former one.
+        # While a change of the name is rolled out, the former replicas know the former one (Target.model says whether they will do).
         name = candidate.replica.model or route.target.served_name
         try:
             metadata = await fleet.metadata(self._number, name)
@@ -187,7 +188,7 @@ class Attempts:
             self._on_wait(_hint(route))
         begun = time.monotonic()
         if fleet is not None:
-            await fleet.arrival(route.target.application, min(left, LOOK_SECONDS))
+            await fleet.arrival(route.target.application, route.target.model, min(left, LOOK_SECONDS))
         else:
             await asyncio.sleep(min(left, LOOK_SECONDS))
         self._patience -= time.monotonic() - begun
@@ -217,11 +218,13 @@ def _hopeless(route: Route) -> NotReady | None:
 
 def _hint(route: Route) -> str:
     """What is waited for."""
-    verdict, watch = route.target.verdict, None if route.fleet is None else route.fleet.watch
-    if verdict.state is not State.DONE:
-        words = verdict.message
-    elif watch is None:
+    target, fleet = route.target, route.fleet
+    if target.verdict.state is not State.DONE:
+        words = target.verdict.message
+    elif fleet is None:
         words = "its cluster has no directory"
     else:
-        words = watch.last_error or "no replica is in the directory"
-    return f"{words}; see `matrix why {route.target.deployment}`"
+        other = target.model and fleet.picker.has(target.application)
+        missing = f"no replica serves the name {target.model!r} yet" if other else "no replica is in the directory"
+        words = fleet.watch.last_error or missing
+    return f"{words}; see `matrix why {target.deployment}`"

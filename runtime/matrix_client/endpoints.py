@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from matrix_client.context import Context
 from matrix_client.verdict import Verdict, judge
 from matrix_crds.keys import ObjectKey
+from matrix_crds.reasons import DeploymentReason
 from matrix_store.errors import NotFound
 from matrix_store.port import StoredObject
 
@@ -24,6 +25,8 @@ class Target:
 
     deployment: ObjectKey
     served_name: str
+    model: str
+    """Only replicas that serve this name are asked; "": the deployment was asked for by its own name, and any of its replicas will do."""
     application: str
     cluster: StoredObject | None
     """None when there is no such cluster."""
@@ -47,9 +50,11 @@ async def find(context: Context, namespace: str, model: str) -> Target:
     except NotFound:
         cluster = None
     others = {} if cluster is None else {cluster.key: cluster}
+    asked = model if model in _names(deployment) else ""
     return Target(
         deployment=deployment.key,
-        served_name=served_name(deployment),
+        served_name=asked or served_name(deployment),
+        model=asked,
         application=APPLICATION_PREFIX + deployment.key.name,
         cluster=cluster,
         directory=directory_address(cluster),
@@ -66,16 +71,30 @@ def directory_address(cluster: StoredObject | None) -> str:
 
 
 def pick(deployments: Sequence[StoredObject], model: str) -> StoredObject:
-    """The deployment that serves `model`: by served name, else by its own name; one that answers goes first. Raises NotFound."""
-    matching = [d for d in deployments if served_name(d) == model] or [d for d in deployments if d.key.name == model]
+    """The deployment that serves `model`: by served name, else by its own name. Of those that want one served name who has it goes
+    first, then one that answers. Raises NotFound."""
+    matching = [d for d in deployments if model in _names(d)] or [d for d in deployments if d.key.name == model]
     if not matching:
         raise NotFound(_no_model(deployments, model))
-    return min(matching, key=lambda d: not _answers(d))
+    return min(matching, key=lambda d: (not _has(d, model), not _answers(d)))
 
 
 def served_name(deployment: StoredObject) -> str:
     """The name that requests use."""
     return str(deployment.raw["spec"].get("model", {}).get("servedName") or deployment.key.name)
+
+
+def _names(deployment: StoredObject) -> tuple[str, str]:
+    """Served names: the one it asks for, and the one that leads to it by its status."""
+    name = served_name(deployment)
+    return name, str(deployment.raw.get("status", {}).get("model") or name)
+
+
+def _has(deployment: StoredObject, name: str) -> bool:
+    """Who was refused the name may well answer, under its former one."""
+    status = deployment.raw.get("status", {})
+    refused = any(condition.get("reason") == DeploymentReason.NAME_TAKEN for condition in status.get("conditions", ()))
+    return status.get("model") == name and not refused
 
 
 def _answers(deployment: StoredObject) -> bool:

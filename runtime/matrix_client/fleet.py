@@ -34,7 +34,8 @@ class Fleet:
         self._token = ""
         self._first: dict[str, grpc.aio.Metadata] = {}
         self._lines: dict[str, Line] = {}
-        self._arrivals: dict[str, asyncio.Event] = {}
+        self._arrivals: dict[tuple[str, str], asyncio.Event] = {}
+        """By application and served name."""
         self._probes: dict[str, asyncio.Task[Any]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._keep(self.watch.run())
@@ -75,10 +76,10 @@ class Fleet:
                 self._first.clear()
         return self._token != refused
 
-    async def arrival(self, application: str, seconds: float) -> bool:
-        """Until there is a replica to use; False after so many seconds without."""
-        event = self._arrivals.setdefault(application, asyncio.Event())
-        if self.picker.has(application):
+    async def arrival(self, application: str, model: str, seconds: float) -> bool:
+        """Until there is a replica to use, of that served name if one is given; False after so many seconds without."""
+        event = self._arrivals.setdefault((application, model), asyncio.Event())
+        if self.picker.has(application, model):
             event.set()
         try:
             async with asyncio.timeout(seconds):
@@ -142,8 +143,8 @@ class Fleet:
 
     def _changed(self) -> None:
         self._let_go(self.watch.replicas)
-        for application, event in self._arrivals.items():
-            if self.picker.has(application):
+        for (application, model), event in self._arrivals.items():
+            if self.picker.has(application, model):
                 event.set()
             else:
                 event.clear()

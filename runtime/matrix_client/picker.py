@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import random
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -60,6 +61,8 @@ class Wanted:
     application: str
     tried: Collection[str] = ()
     """Ids of replicas that have failed this very request: not these, if there is another."""
+    model: str = ""
+    """Only replicas that serve this name; "": any."""
 
 
 class Policy(Protocol):
@@ -87,7 +90,7 @@ class PowerOfTwo:
 
 @dataclass(slots=True)
 class _Group:
-    """The replicas of one application that may be used: the sound ones, and those to probe first."""
+    """The replicas of one application that may be used, all or those that serve one name: the sound ones, and those to probe first."""
 
     sound: list[Candidate] = field(default_factory=list)
     doubtful: list[Candidate] = field(default_factory=list)
@@ -109,8 +112,8 @@ class Picker:
         self._policy = policy or PowerOfTwo(random.Random())
         self._clock = clock
         self._candidates: dict[str, Candidate] = {}
-        self._groups: dict[str, _Group] | None = None
-        """None when they must be made anew."""
+        self._groups: dict[tuple[str, str], _Group] | None = None
+        """By application and served name ("": all of the application). None when they must be made anew."""
         self._stale_at = math.inf
         """When a distrust ends."""
 
@@ -136,16 +139,17 @@ class Picker:
         now = self._clock()
         if self._groups is None or now >= self._stale_at:
             self._groups = self._grouped(now)
-        group = self._groups.get(wanted.application)
+        group = self._groups.get((wanted.application, wanted.model))
         if group is None:
             return None
         candidate = self._policy.choose(group.best(wanted.tried), wanted, now)
         candidate.reserved += 1
         return candidate
 
-    def has(self, application: str) -> bool:
+    def has(self, application: str, model: str = "") -> bool:
         """Whether `pick` would find one."""
-        return any(_usable(c.replica) and c.replica.application == application for c in self._candidates.values())
+        of_it = (c.replica for c in self._candidates.values() if c.replica.application == application)
+        return any(_usable(replica) and model in ("", replica.model) for replica in of_it)
 
     def knows(self, id_: str) -> bool:
         """Whether the directory knows the replica, in whatever state."""
@@ -170,17 +174,19 @@ class Picker:
         candidate.vouched_until = -math.inf
         self._groups = None
 
-    def _grouped(self, now: float) -> dict[str, _Group]:
-        groups: dict[str, _Group] = {}
+    def _grouped(self, now: float) -> dict[tuple[str, str], _Group]:
+        groups: defaultdict[tuple[str, str], _Group] = defaultdict(_Group)
         self._stale_at = math.inf
         for candidate in self._candidates.values():
             if not _usable(candidate.replica):
                 continue
-            group = groups.setdefault(candidate.replica.application, _Group())
-            (group.doubtful if candidate.doubtful(now) else group.sound).append(candidate)
+            doubtful = candidate.doubtful(now)
+            for model in {candidate.replica.model, ""}:
+                group = groups[candidate.replica.application, model]
+                (group.doubtful if doubtful else group.sound).append(candidate)
             if candidate.distrusted_until > now:
                 self._stale_at = min(self._stale_at, candidate.distrusted_until)
-        return groups
+        return dict(groups)
 
 
 def _usable(replica: KnownReplica) -> bool:

@@ -75,8 +75,8 @@ def in_lab(world: World, work: Work, replicas: int = 1) -> Any:
     return asyncio.run(run())
 
 
-async def streamed(lab: Lab, **params: Any) -> list[ChatDelta]:
-    return [delta async for delta in await lab.matrix.chat("chat", "hello", stream=True, **params)]
+async def streamed(lab: Lab, model: str = "chat", **params: Any) -> list[ChatDelta]:
+    return [delta async for delta in await lab.matrix.chat(model, "hello", stream=True, **params)]
 
 
 async def ask_both(lab: Lab, **params: Any) -> None:
@@ -85,9 +85,9 @@ async def ask_both(lab: Lab, **params: Any) -> None:
     assert "".join(delta.text for delta in await streamed(lab, **params)) == "one two three"
 
 
-async def both_raise(lab: Lab, kind: type[Exception], words: str, **params: Any) -> Exception:
+async def both_raise(lab: Lab, kind: type[Exception], words: str, model: str = "chat", **params: Any) -> Exception:
     with pytest.raises(kind, match=words):
-        await streamed(lab, **params)
+        await streamed(lab, model, **params)
     with pytest.raises(kind, match=words) as raised:
-        await lab.matrix.chat("chat", "hello", **params)
+        await lab.matrix.chat(model, "hello", **params)
     return raised.value

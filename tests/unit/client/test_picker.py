@@ -193,6 +193,15 @@ def test_never_the_same_if_there_is_another(tried: set[str], expected: str) -> N
     assert picked(made, 10, Wanted(APP, tried)) == {expected: 10}
 
 
+def test_a_name_is_asked_of_the_replicas_that_serve_it() -> None:
+    made = picker(*(replica(f"former{n}") for n in range(5)), replica("a", model="new"), replica("b", model="new"))
+
+    assert picked(made, 10, Wanted(APP, model="new")) == {"a": 5, "b": 5}
+    assert len(picked(made, 28)) == 7, "without a name all of the application"
+    assert made.pick(Wanted(APP, model="newer")) is None
+    assert (made.has(APP, "new"), made.has(APP, "newer"), made.has(APP)) == (True, False, True)
+
+
 def test_the_same_again_when_there_is_no_other() -> None:
     assert picked(picker(replica("a")), 3, Wanted(APP, {"a"})) == {"a": 3}
     assert set(picked(picker(replica("a"), replica("b")), 9, Wanted(APP, {"a", "b"}))) == {"a", "b"}

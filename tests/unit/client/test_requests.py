@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -11,14 +12,16 @@ from matrix_client.answers import Usage
 from matrix_client.errors import (
     BrokeOff,
     ContextTooLong,
+    NotReady,
     RateLimited,
     Refused,
     RequestError,
     UnknownModel,
 )
+from matrix_crds.keys import ObjectKey
 from matrix_proto.errors import ErrorReason
 from tests.unit.client.labs import Lab, ask_both, both_raise, in_lab, streamed
-from tests.unit.client.worlds import CHAT, LAB, SPECS, World, ready
+from tests.unit.client.worlds import CHAT, LAB, SPECS, World, condition, ready
 
 
 def test_a_text_becomes_a_user_message_and_zeroes_arrive(world: World) -> None:
@@ -69,15 +72,48 @@ def test_messages_go_as_they_are_and_the_served_name_is_sent(world: World) -> No
     in_lab(world, work)
 
 
-def test_a_replica_that_still_has_the_former_name_is_asked_under_that_one(world: World) -> None:
+def named(name: str) -> dict[str, Any]:
+    """A deployment's spec with that servedName."""
+    return SPECS["ModelDeployment"] | {"model": {"source": "hf://org/model", "servedName": name}}
+
+
+def test_what_is_asked_by_the_deployments_own_name_takes_a_replica_with_the_former_one(world: World) -> None:
     """While a change of the served name is rolled out it would not know the new one."""
 
     async def work(lab: Lab) -> None:
-        served = SPECS["ModelDeployment"] | {"model": {"source": "hf://org/model", "servedName": "new"}}
-        await asyncio.to_thread(world.put, CHAT, ready(), served)
-        await lab.matrix.chat("new", "hello")
+        await asyncio.to_thread(world.put, CHAT, ready(), named("new"))
         await lab.matrix.chat("chat", "hello")
-        assert [request["model"] for request in lab.replicas[0].requests] == ["chat", "chat"]
+        assert [request["model"] for request in lab.replicas[0].requests] == ["chat"]
+
+    in_lab(world, work)
+
+
+def test_what_is_asked_under_a_served_name_waits_for_a_replica_that_serves_it(world: World) -> None:
+    """The former ones may run another model: the same edit may have changed the source."""
+
+    async def work(lab: Lab) -> None:
+        rolling = ready(model="new", conditions=[condition("Ready", "True", "Ready", generation=2)])
+        await asyncio.to_thread(world.put, CHAT, rolling, named("new"))
+        await both_raise(lab, NotReady, "no replica serves the name 'new' yet; see `matrix why", model="new", patience=0.2)
+        asking = asyncio.create_task(lab.matrix.chat("new", "hello"))
+        await lab.add(model="new")
+        await asking
+        assert [[request["model"] for request in replica.requests] for replica in lab.replicas] == [[], ["new"]]
+
+    in_lab(world, work)
+
+
+def test_of_two_that_want_a_name_the_one_that_has_it_is_asked(world: World) -> None:
+    late = ObjectKey("ModelDeployment", "default", "aa")
+    answers = {"endpoints": [{"name": "openai", "url": "http://a/v1"}]}
+
+    async def work(lab: Lab) -> None:
+        await asyncio.to_thread(world.put, CHAT, ready(model="chat", **answers))
+        await asyncio.to_thread(world.put, late, ready("False", "NameTaken", "it is taken", model="small", **answers), named("chat"))
+        await lab.add(application="mx-md-aa", model="small")
+        for asked in ("chat", "small", "aa"):
+            await lab.matrix.chat(asked, "hello")
+        assert [[request["model"] for request in replica.requests] for replica in lab.replicas] == [["chat"], ["small", "small"]]
 
     in_lab(world, work)
 
