@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,16 +40,28 @@ MAX_ONGOING_REQUESTS = 100_000  # requests don't pass through Serve; its limit m
 Entry = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class SystemStart:
+    """A start of the directory that mx-system asks for: the how-manieth in a row, and since when. It is in mx-system itself, so that it
+    outlives the operator; of the first start is not known when it was."""
+
+    attempt: int = 1
+    since: datetime | None = None
+
+
 def application_name(deployment: ModelDeployment) -> str:
     """The Serve application of a ModelDeployment."""
     return APPLICATION_PREFIX + deployment.metadata.name
 
 
-def system_entry(layout: RuntimeLayout, serving: Iterable[ModelDeployment], held: Iterable[Entry] = (), attempt: int = 1) -> Entry:
+def system_entry(
+    layout: RuntimeLayout, serving: Iterable[ModelDeployment], held: Iterable[Entry] = (), start: SystemStart = SystemStart()
+) -> Entry:
     """mx-system: always there, pinned to the head. The gateway is told live which models there are, whether or not one is up; `held`
-    are those of former times that stay as they are (see gateway_models). Raising `attempt` starts the directory again, and it alone."""
+    are those of former times that stay as they are (see gateway_models). Another `start` starts the directory again, and it alone."""
     models = sorted([*map(_served_model, serving), *held], key=lambda model: str(model["name"]))
-    directory = [{"name": DIRECTORY_DEPLOYMENT, "user_config": {"attempt": attempt}}] if attempt > 1 else []
+    asked = {"attempt": start.attempt, "since": _moment(start.since)}
+    directory = [{"name": DIRECTORY_DEPLOYMENT, "user_config": asked}] if start.since else []
     return {
         "name": SYSTEM_APPLICATION,
         "route_prefix": None,
@@ -145,9 +158,10 @@ def name_holders(system: Entry | None) -> dict[str, str]:
     return {str(model["name"]): str(model["application"]) for model in gateway_models(system)}
 
 
-def system_attempt(system: Entry | None) -> int:
+def system_start(system: Entry | None) -> SystemStart:
     """Which start of the directory an accepted mx-system asks for."""
-    return int(_user_config(system, DIRECTORY_DEPLOYMENT).get("attempt", 1))
+    asked = _user_config(system, DIRECTORY_DEPLOYMENT)
+    return SystemStart(int(asked["attempt"]), datetime.fromisoformat(asked["since"])) if asked.get("since") else SystemStart()
 
 
 def _user_config(system: Entry | None, deployment: str) -> Entry:

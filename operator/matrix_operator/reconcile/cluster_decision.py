@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from matrix_crds.cluster import Allocation, AllocationKind, DeletionPolicy, MatrixCluster
 from matrix_crds.constants import FINALIZER
@@ -15,14 +15,18 @@ from matrix_operator.reconcile.view import ClusterView
 from matrix_operator.serve_config import (
     SYSTEM_APPLICATION,
     Entry,
+    SystemStart,
     application_name,
     foreign_entries,
     gateway_models,
     model_entry,
-    system_attempt,
     system_entry,
+    system_start,
 )
 from matrix_proto.state import APPLICATION_PREFIX
+
+SUCCEEDED = timedelta(hours=1)
+"""A start of mx-system so long ago, many times the longest pause, was none of those that fail in a row."""
 
 
 def decide(view: ClusterView, kind: AllocationKind, now: datetime) -> tuple[Step, ...]:
@@ -84,23 +88,26 @@ def changed_serve_entries(view: ClusterView, now: datetime) -> tuple[Entry, ...]
     if view.serve is None or view.layout is None or view.cluster.spec.suspend:
         return ()
     deployed = {name: app.deployed_app_config for name, app in view.serve.applications.items()}
-    desired = desired_entries(view, deployed, _system_attempt(view.serve.applications.get(SYSTEM_APPLICATION), now))
+    desired = desired_entries(view, deployed, _system_start(view.serve.applications.get(SYSTEM_APPLICATION), now))
     ours = {str(entry["name"]): entry for entry in desired}
     present = {name: entry for name, entry in deployed.items() if entry is not None}
     return () if ours == present else tuple(desired)
 
 
-def _system_attempt(system: ServeApplication | None, now: datetime) -> int:
-    """Which start of mx-system it is to be: another one when Serve has given up, after longer and longer. A clock that was set back, or one
-    of the head that is ahead, makes it no longer."""
-    attempt = system_attempt(system.deployed_app_config if system else None)
+def _system_start(system: ServeApplication | None, now: datetime) -> SystemStart:
+    """Which start of mx-system it is to be: another one when Serve has given up, the first time at once, then after longer and longer. It
+    is measured from the last one: Serve's own stamp is that of the last PUT, whatever that changed. A clock that was set back makes it no
+    longer."""
+    start = system_start(system.deployed_app_config if system else None)
     if system is None or not SERVE_GAVE_UP.get(system.status, False):
-        return attempt
-    left_alone = now.timestamp() - system.last_deployed_time_s
-    return attempt if 0 <= left_alone < pause_after(attempt).total_seconds() else attempt + 1
+        return start
+    age = now - start.since if start.since else SUCCEEDED
+    if timedelta(0) <= age < pause_after(start.attempt - 1):
+        return start
+    return SystemStart(start.attempt + 1 if age < SUCCEEDED else 2, now.replace(microsecond=0))
 
 
-def desired_entries(view: ClusterView, deployed: dict[str, Entry | None], attempt: int) -> list[Entry]:
+def desired_entries(view: ClusterView, deployed: dict[str, Entry | None], start: SystemStart) -> list[Entry]:
     """mx-system, the models, foreign applications; for what does not parse or was refused, by us or by Serve, the last accepted entry."""
     assert view.layout is not None
     unserved = (APPLICATION_PREFIX + key.name for key in view.selection.refused)
@@ -109,7 +116,7 @@ def desired_entries(view: ClusterView, deployed: dict[str, Entry | None], attemp
     held_models = [model for model in gateway_models(deployed.get(SYSTEM_APPLICATION)) if model["application"] in held]
     wanted = [deployment for deployment in told if deployment.spec.replicas and application_name(deployment) not in view.staying]
     return [
-        system_entry(view.layout, told, held_models, attempt),
+        system_entry(view.layout, told, held_models, start),
         *foreign_entries(deployed),
         *(model_entry(deployment, view.layout) for deployment in wanted),
         *(entry for name, entry in deployed.items() if name in held and entry is not None),

@@ -18,7 +18,7 @@ from matrix_operator.ray_rest import ServeApplication
 from matrix_operator.reconcile.cluster_decision import decide
 from matrix_operator.reconcile.steps import AddFinalizer, Ensure, LetGo, PutServe, RecordAllocation, ReleaseFinalizer, Remove
 from matrix_operator.reconcile.view import ClusterView
-from matrix_operator.serve_config import entry_hash, model_entry, system_entry
+from matrix_operator.serve_config import SystemStart, entry_hash, model_entry, system_entry, system_start
 from tests.unit.operator.builders import BEFORE, LAYOUT, NOW, accepted, cluster, deployment, ray, running, view
 
 LOCAL = AllocationKind.LOCAL_PROCESSES
@@ -215,25 +215,34 @@ def test_the_same_view_gives_the_same_decision(seen: ClusterView) -> None:
     assert decide(seen, LOCAL, NOW) == decide(seen, LOCAL, NOW)
 
 
+def given_up(start: SystemStart, status: str = "DEPLOY_FAILED", deployments: tuple[ModelDeployment, ...] = (M,)) -> ClusterView:
+    """A cluster whose mx-system is in that state, deployed with M."""
+    system = ServeApplication(name="mx-system", status=status, deployed_app_config=system_entry(LAYOUT, [M], start=start))
+    return view(ray=ray(accepted(M) | {"mx-system": system}), deployments=deployments)
+
+
+def started(seen: ClusterView) -> SystemStart | None:
+    """The start of mx-system that is asked for, if anything is."""
+    puts = [step for step in decide(seen, LOCAL, NOW) if isinstance(step, PutServe)]
+    return system_start(puts[0].entries[0]) if puts else None
+
+
 @pytest.mark.parametrize(
-    ("attempt", "pause", "again"),
-    [(1, 9, False), (1, 10, True), (3, 39, False), (3, 40, True), (30, 599, False), (30, 600, True), (1, -5, True)],
+    ("attempt", "pause", "next_one"),
+    [(2, 9, None), (2, 10, 3), (4, 39, None), (4, 40, 5), (30, 599, None), (30, 600, 31), (30, 3599, 31), (30, 3600, 2), (2, -5, 3)],
 )
-def test_mx_system_is_started_again_when_serve_has_given_up_on_it(attempt: int, pause: float, again: bool) -> None:
-    """The same configuration would not: the cluster would be without a directory until somebody changes something."""
-    deployed = accepted(M)
-    entry = system_entry(LAYOUT, [M], attempt=attempt)
-    given_up = {"status": "DEPLOY_FAILED", "deployed_app_config": entry, "last_deployed_time_s": NOW.timestamp() - pause}
-    applications = deployed | {"mx-system": deployed["mx-system"].model_copy(update=given_up)}
-    steps = [step for step in decide(view(ray=ray(applications), deployments=(M,)), LOCAL, NOW) if isinstance(step, PutServe)]
-    assert [step.entries[0] for step in steps] == ([system_entry(LAYOUT, [M], attempt=attempt + 1)] if again else [])
+def test_mx_system_is_started_again_when_serve_has_given_up_on_it(attempt: int, pause: float, next_one: int | None) -> None:
+    """The same configuration would not: the cluster would be without a directory until somebody changes something. What else was PUT
+    meanwhile does not count, and who has run for long begins anew."""
+    asked = started(given_up(SystemStart(attempt, NOW - timedelta(seconds=pause))))
+    assert asked == (SystemStart(next_one, NOW) if next_one else None)
 
 
-def test_an_attempt_of_mx_system_stays_what_it_is_once_it_runs() -> None:
-    deployed = accepted(M)
-    applications = deployed | {
-        "mx-system": deployed["mx-system"].model_copy(update={"deployed_app_config": system_entry(LAYOUT, [M], attempt=4)})
-    }
-    assert not [step for step in decide(view(ray=ray(applications), deployments=(M,)), LOCAL, NOW) if isinstance(step, PutServe)]
-    [put] = [step for step in decide(view(ray=ray(applications), deployments=()), LOCAL, NOW) if isinstance(step, PutServe)]
-    assert put.entries == (system_entry(LAYOUT, (), attempt=4),)
+def test_the_first_time_it_is_started_again_at_once() -> None:
+    assert started(given_up(SystemStart())) == SystemStart(2, NOW)
+
+
+def test_a_start_of_mx_system_stays_what_it_is_once_it_runs() -> None:
+    start = SystemStart(4, BEFORE)
+    assert started(given_up(start, "RUNNING")) is None
+    assert started(given_up(start, "RUNNING", deployments=())) == start
