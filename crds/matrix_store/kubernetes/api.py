@@ -67,6 +67,10 @@ class Api:
             if not more:
                 return items, str(page["metadata"]["resourceVersion"])
 
+    async def version(self, path: str) -> int:
+        """The resourceVersion of a collection now."""
+        return int((await self.get(path, limit="1"))["metadata"]["resourceVersion"])
+
     async def create(self, path: str, body: Raw, *, dry_run: bool = False) -> Raw:
         """Raises AlreadyThere when the name is taken."""
         return await self._json("POST", path, _writing(dry_run), body)

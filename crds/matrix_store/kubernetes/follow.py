@@ -2,6 +2,10 @@
 
 A watch that falls silent without an error (a proxy that forgot it) is ended by its own clock: the server is asked to end it after
 WATCH_SECONDS, and if it does not, the client does GRACE_SECONDS later.
+
+While it could not be reached the server's store may have been restored from a backup. A watch from the version that we had is accepted
+then, and says nothing of what happens until the new store has got that far (kubernetes/kubernetes#107457). So after an error the version
+is compared first.
 """
 
 from __future__ import annotations
@@ -68,6 +72,8 @@ class Follower:
         self._grace = grace
         self._version = ""
         """From where to watch on; empty: from a list."""
+        self._doubted = False
+        """The server may be behind `_version` by now."""
         self._heard = time.monotonic()
 
     @property
@@ -80,6 +86,9 @@ class Follower:
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
+                if self._doubted and self._version and await self._api.version(self._path) < int(self._version):
+                    self._version = ""
+                self._doubted = False
                 if not self._version:
                     await self._relist()
                 await self._follow()
@@ -90,6 +99,7 @@ class Follower:
             except StoreError as error:
                 if not self.synced.is_set():
                     raise
+                self._doubted = True
                 if isinstance(error, KindUnknown):  # versions mean nothing to a CRD that is made anew
                     self.unknown, self._version = True, ""
                 log.warning("watching %s: %s; again in %.1f s", self._path, error, pause)

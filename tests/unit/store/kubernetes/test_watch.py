@@ -38,6 +38,36 @@ def follow(answer: Answer, *, seconds: float = 60.0, grace: float = 15.0) -> Wat
     return Watch(api(answer), {KIND: paths.collection(KIND)}, seconds, grace)
 
 
+class Restored:
+    """A server whose store is restored while it is away. A watch from a later version than its store has is taken, and is silent until
+    the store has got that far."""
+
+    def __init__(self) -> None:
+        self.version = 9000
+        self.objects = {"a": 8000, "b": 8900}
+        self.lists: list[str] = []
+        """The limit that each asked for."""
+        self.watched = asyncio.Event()
+        self._away = asyncio.Event()
+
+    def restore(self) -> None:
+        self.version, self.objects = 5000, {"a": 4000}
+        self._away.set()
+
+    async def answer(self, request: httpx2.Request) -> httpx2.Response:
+        if not is_watch(request):
+            self.lists.append(request.url.params["limit"])
+            return listed(self.version, *(cluster(name, version) for name, version in self.objects.items()))
+        if self._away.is_set():
+            return watched(then=asyncio.Event().wait)
+        self.watched.set()
+        return watched(then=self._break)
+
+    async def _break(self) -> None:
+        await self._away.wait()
+        raise httpx2.ReadError("connection reset")
+
+
 async def told(watch: Watch, number: int) -> list[Change]:
     """The first changes of a watch."""
     changes: list[Change] = []
@@ -91,7 +121,7 @@ def test_a_version_that_the_server_has_forgotten_is_answered_with_a_new_list(fai
 def test_a_watch_goes_on_after_a_fault_from_where_it_was(failure: httpx2.Response | Exception) -> None:
     watches = iter([watched(event("ADDED", cluster("a", 6))), failure, watched(event("MODIFIED", cluster("a", 8)))])
     versions: list[str] = []
-    answer = scripted(iter([listed(5)]), watches)
+    answer = scripted(iter([listed(5), listed(6, cluster("a", 6))]), watches)
 
     async def noted(request: httpx2.Request) -> httpx2.Response:
         if is_watch(request):
@@ -103,12 +133,31 @@ def test_a_watch_goes_on_after_a_fault_from_where_it_was(failure: httpx2.Respons
     assert versions[:3] == ["5", "6", "6"]
 
 
+def test_a_store_that_was_restored_while_the_server_was_away_is_listed_anew() -> None:
+    async def both() -> tuple[list[Change], list[str]]:
+        server = Restored()
+        reading = asyncio.create_task(told(follow(server.answer), 5))
+        await server.watched.wait()
+        server.restore()
+        return await reading, server.lists
+
+    changes, lists = run(both())
+    assert said(changes)[3:] == [(ChangeType.DELETED, "b"), (ChangeType.CHANGED, "a")]
+    assert lists == ["500", "1", "500"]
+
+
+def test_after_the_regular_end_of_a_watch_nothing_is_listed() -> None:
+    watches = iter([watched(), watched(), watched(event("ADDED", cluster("a", 6)))])
+    changes = run(told(follow(scripted(iter([listed(5)]), watches)), 2))  # another list would not be answered
+    assert said(changes) == [SYNCED, (ChangeType.CHANGED, "a")]
+
+
 def test_a_silent_watch_is_begun_again() -> None:
     async def silence() -> None:
         await asyncio.Event().wait()
 
     watches = iter([watched(then=silence), watched(event("ADDED", cluster("a", 6)))])
-    changes = run(told(follow(scripted(iter([listed(5)]), watches), seconds=0.2, grace=0.1), 2))
+    changes = run(told(follow(scripted(iter([listed(5), listed(5)]), watches), seconds=0.2, grace=0.1), 2))
     assert said(changes) == [SYNCED, (ChangeType.CHANGED, "a")]
 
 
