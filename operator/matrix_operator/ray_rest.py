@@ -66,8 +66,6 @@ class ServeApplication(RayModel):
     status: str
     message: str = ""
     source: str = ""
-    last_deployed_time_s: float = 0.0
-    """Seconds since 1970, by the clock of the head."""
     deployed_app_config: dict[str, Any] | None = None
     """The entry as Serve accepted it; None for an application that was not deployed by a configuration."""
     deployments: dict[str, ServeDeployment] = Field(default_factory=dict)
