@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from matrix_store.home import Home
 from tests.unit.client.worlds import CHAT, LAB, World, condition, new_world, ready
 
 
@@ -14,6 +15,20 @@ from tests.unit.client.worlds import CHAT, LAB, World, condition, new_world, rea
 def no_orphans(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the machine has besides is told by some commands, and is not of these tests."""
     monkeypatch.setattr("matrix_operator.backends.local.orphans.find_orphans", lambda *_: [])
+
+
+@pytest.fixture(autouse=True)
+def no_real_controller(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """It would start a Ray for what is in the store, and outlive the test."""
+    wanted: list[Home] = []
+
+    def refuse(home: Home) -> list[str]:
+        wanted.append(home)
+        raise AssertionError("no controller is started in these tests")
+
+    monkeypatch.setattr("matrix_client.controller.controller_command", refuse)
+    yield
+    assert not wanted, "a command would have started a controller"
 
 
 @pytest.fixture

@@ -113,14 +113,14 @@ def test_why_and_controller_name_it_too(world: World) -> None:
         ("wait", "mxc/lab", "--for", "condition=UpToDate", "--timeout", "0.2"),
     ],
 )
-def test_a_command_in_the_words_of_a_status_means_the_place_too(world: World, command: tuple[str, ...]) -> None:
+def test_a_command_in_the_words_of_a_status_means_the_place_too(managed: World, command: tuple[str, ...]) -> None:
     told = "`matrix rollout restart MatrixCluster/default/lab` makes it anew"
-    world.put(
+    managed.put(
         LAB, ready(summary=told) | {"conditions": [condition(kind, "False", "TemplateChanged", told) for kind in ("Ready", "UpToDate")]}
     )
-    world.tell(LAB, "TemplateChanged", told)
-    shown = run(world, "--home", world.home.root, *command)
-    assert f"`matrix --home {world.home.root} rollout restart MatrixCluster/default/lab`" in shown.stdout + shown.stderr
+    managed.tell(LAB, "TemplateChanged", told)
+    shown = run(managed, "--home", managed.home.root, *command)
+    assert f"`matrix --home {managed.home.root} rollout restart MatrixCluster/default/lab`" in shown.stdout + shown.stderr
     assert "`matrix rollout" not in shown.stdout + shown.stderr
 
 
