@@ -86,10 +86,11 @@ class KubernetesContext:
     @property
     def connection(self) -> Connection:
         """Opened by the first call. Raises Unavailable."""
-        from matrix_store.kubernetes.connection import connect
+        from matrix_client.mirror import MOST_WATCHES
+        from matrix_store.kubernetes.connection import CONNECTIONS, connect
 
         if self._connection is None:
-            self._connection = connect(self._name, self._kubeconfig)
+            self._connection = connect(self._name, self._kubeconfig, CONNECTIONS + MOST_WATCHES)
         return self._connection
 
     async def client_token(self, cluster: StoredObject) -> str:

@@ -6,8 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
+from matrix_client.errors import UsageError
 from matrix_crds.keys import ObjectKey
 from matrix_store.port import Change, ChangeType, Store, StoredObject
+
+MOST_WATCHES = 200
+"""Of one mirror, namespaces times kinds: each may take a connection for as long as it goes on."""
 
 
 class Mirror:
@@ -65,8 +69,11 @@ class Mirror:
 @asynccontextmanager
 async def mirroring(store: Store, kinds: Sequence[str], namespaces: Collection[str] | None) -> AsyncIterator[Mirror]:
     """A mirror that is complete at the start of the block. Nothing outside of `namespaces` is looked at, since not everybody may see
-    all; None: all of them."""
+    all; None: all of them. Raises UsageError when they are too many."""
     watched: Collection[str | None] = {None} if namespaces is None else set(namespaces)
+    most = MOST_WATCHES // max(1, len(kinds))
+    if len(watched) > most:
+        raise UsageError(f"{len(watched)} namespaces can't be watched at once, only {most}: take fewer at a time")
     mirror = Mirror(len(watched))
 
     async def pump(namespace: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -128,7 +129,8 @@ async def wait_for(
 ) -> dict[ObjectKey, StoredObject | None]:
     """Wait until every object is as its goal says, and return them (None for the deleted).
 
-    `timeout` is in seconds, None for no end. `keep_running` is awaited every two seconds and raises when nobody works on the objects.
+    `timeout` is in seconds, None for no end. `keep_running` is awaited every two seconds, no longer than until the timeout, and raises
+    when nobody works on the objects.
     `settle`: how long a reason that needs the user must stand before that ends the waiting.
     Raises NotFound, ObjectGone, NeedsUser (early: no point in waiting on), WaitTimeout, and what the store raises.
     """
@@ -143,9 +145,20 @@ async def wait_for(
             if deadline is not None and clock() >= deadline:
                 raise _timed_out(seen, timeout or 0)
             if keep_running is not None and clock() - supervised >= SUPERVISE_SECONDS:
-                await keep_running()
+                await _within(None if deadline is None else deadline - clock(), keep_running)
                 supervised = clock()
             await mirror.change(_pause(deadline, clock()))
+
+
+async def _within(seconds: float | None, work: KeepRunning) -> None:
+    """What takes longer is broken off, which is no error."""
+    scope = asyncio.timeout(seconds)
+    try:
+        async with scope:
+            await work()
+    except TimeoutError:
+        if not scope.expired():
+            raise
 
 
 def _pause(deadline: float | None, now: float) -> float:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+import yaml
 
 from matrix_client import kubernetes_operator
 from matrix_client.context import Way
 from matrix_client.errors import NotReady, UsageError
 from matrix_client.fleet import Fleet
-from matrix_client.kubernetes_context import published
+from matrix_client.kubernetes_context import KubernetesContext, published
 from matrix_client.kubernetes_operator import Operator, find_operator
+from matrix_client.mirror import MOST_WATCHES, mirroring
 from matrix_proto.errors import MODEL_HEADER
 from matrix_store.port import StoredObject
 from tests.unit.client.worlds import LAB, manifest, ready
@@ -69,6 +74,39 @@ def test_what_can_t_be_seen_is_neither_there_nor_gone() -> None:
     assert found(forbidden, forbidden) is None
     assert found(forbidden, listed(1)) is None
     assert found(forbidden, listed(1, lease(2))) == Operator(True, "op-1 in namespace system", "op-1")
+
+
+async def _kubernetes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """One connection to an API server that has nothing: each watch is silent and goes on, a list is answered."""
+    body = json.dumps({"metadata": {"resourceVersion": "1"}, "items": []}).encode()
+    with suppress(asyncio.IncompleteReadError):
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            how = b"Transfer-Encoding: chunked" if b"watch=true" in head else b"Content-Length: %d" % len(body)
+            writer.write(b"HTTP/1.1 200 OK\r\n" + how + b"\r\n\r\n" + (b"" if b"watch=true" in head else body))
+    writer.close()
+
+
+def test_while_many_namespaces_are_watched_there_is_room_for_calls(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        server = await asyncio.start_server(_kubernetes, "127.0.0.1", 0)
+        host, port = server.sockets[0].getsockname()
+        config = tmp_path / "config"
+        config.write_text(yaml.safe_dump({
+            "current-context": "lab",
+            "contexts": [{"name": "lab", "context": {"cluster": "lab"}}],
+            "clusters": [{"name": "lab", "cluster": {"server": f"http://{host}:{port}"}}],
+        }))  # fmt: skip
+        context = KubernetesContext(kubeconfig=config)
+        store = await context.store()
+        namespaces = [f"n{number}" for number in range(MOST_WATCHES // 2)]
+        async with mirroring(store, ["MatrixCluster", "ModelDeployment"], namespaces):
+            await asyncio.sleep(0.5)  # for the watches, which begin after the lists
+            assert await store.list("MatrixCluster", "team") == []
+        await context.close()
+        server.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
 
 
 def test_an_endpoint_is_found_by_its_name() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from matrix_client.errors import ControllerFailed, NeedsUser, ObjectGone, WaitTimeout
+from matrix_client.errors import ControllerFailed, NeedsUser, ObjectGone, UsageError, WaitTimeout
 from matrix_client.goals import ConditionIs, Deleted, Goal
 from matrix_client.mirror import mirroring
 from matrix_client.wait import SETTLE_SECONDS, Progress, wait_for
@@ -180,6 +181,29 @@ def test_nobody_at_work_ends_the_waiting(world: World) -> None:
 
     with pytest.raises(ControllerFailed):
         wait(world, {LAB: READY}, keep_running=nobody)
+
+
+def test_a_look_for_who_is_at_work_that_hangs_does_not_hold_up_the_time_out(world: World) -> None:
+    world.put(LAB, ready("False", "Starting", "the head"))
+    begun = time.monotonic()
+
+    with pytest.raises(WaitTimeout, match=r"is still not Ready after 0.3 s"):
+        wait(world, {LAB: READY}, seconds=0.3, keep_running=lambda: asyncio.sleep(8))
+    assert time.monotonic() - begun < 6
+
+
+def test_more_namespaces_than_can_be_watched_at_once_are_refused(world: World) -> None:
+    goals: dict[ObjectKey, Goal] = {CHAT._replace(namespace=f"n{number}"): READY for number in range(101)}
+
+    async def look() -> None:
+        store = await SqliteStore.open(world.home.database)
+        try:
+            await wait_for(store, goals)
+        finally:
+            await store.close()
+
+    with pytest.raises(UsageError, match="101 namespaces can't be watched at once, only 100"):
+        asyncio.run(look())
 
 
 def test_waiting_for_nothing_is_over_at_once_and_looks_at_nothing(world: World) -> None:
