@@ -22,7 +22,7 @@ async def find_cluster(store: Store, namespace: str, subject: str | None) -> Sto
     if subject is None:
         return _only(await store.list("MatrixCluster", namespace))
     models = await store.list("ModelDeployment", namespace)
-    if any(subject in (endpoints.served_name(model), model.key.name) for model in models):
+    if any(subject in (*endpoints.served_names(model), model.key.name) for model in models):
         return await _of(store, endpoints.pick(models, subject).key)
     if "/" in subject:
         return await _of(store, read_key(subject, namespace))

@@ -50,7 +50,7 @@ async def find(context: Context, namespace: str, model: str) -> Target:
     except NotFound:
         cluster = None
     others = {} if cluster is None else {cluster.key: cluster}
-    asked = model if model in _names(deployment) else ""
+    asked = model if model in served_names(deployment) else ""
     return Target(
         deployment=deployment.key,
         served_name=asked or served_name(deployment),
@@ -73,7 +73,7 @@ def directory_address(cluster: StoredObject | None) -> str:
 def pick(deployments: Sequence[StoredObject], model: str) -> StoredObject:
     """The deployment that serves `model`: by served name, else by its own name. Of those that want one served name who has it goes
     first, then one that answers. Raises NotFound."""
-    matching = [d for d in deployments if model in _names(d)] or [d for d in deployments if d.key.name == model]
+    matching = [d for d in deployments if model in served_names(d)] or [d for d in deployments if d.key.name == model]
     if not matching:
         raise NotFound(_no_model(deployments, model))
     return min(matching, key=lambda d: (not _has(d, model), not _answers(d)))
@@ -84,8 +84,8 @@ def served_name(deployment: StoredObject) -> str:
     return str(deployment.raw["spec"].get("model", {}).get("servedName") or deployment.key.name)
 
 
-def _names(deployment: StoredObject) -> tuple[str, str]:
-    """Served names: the one it asks for, and the one that leads to it by its status."""
+def served_names(deployment: StoredObject) -> tuple[str, str]:
+    """The one that it asks for, and the one that leads to it by its status."""
     name = served_name(deployment)
     return name, str(deployment.raw.get("status", {}).get("model") or name)
 

@@ -49,7 +49,7 @@ def summarise(deployment: ModelDeployment, view: ClusterView | None, now: dateti
         endpoints=model_endpoints(deployment, view),
         ready_replicas=replicas.ready,
         replicas=replicas,
-        model=deployment.served_name,
+        model=deployment.status.model if refusal else deployment.served_name,
         allocation=allocation,
     )
 

@@ -63,6 +63,12 @@ def test_a_shell_gets_what_openai_s_clients_read(open_world: World, words: tuple
     assert subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout == f"{URL} {TOKEN}"
 
 
+def test_a_model_is_found_by_the_name_that_leads_to_it(open_world: World) -> None:
+    """Which is its former one while it is refused the one that it asks for."""
+    open_world.put(CHAT, ready() | {"model": "small"})
+    assert URL in run(open_world, "env", "small").stdout
+
+
 def test_other_shells_and_programs(open_world: World) -> None:
     assert run(open_world, "env", "--shell", "fish").stdout.startswith(f"set -gx OPENAI_BASE_URL {URL}\n")
     assert run(open_world, "env", "--shell", "powershell").stdout.endswith("$env:OPENAI_API_KEY = 'a''token'\n")

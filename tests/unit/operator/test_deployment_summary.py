@@ -113,6 +113,13 @@ def test_the_name_of_an_older_deployment_is_taken() -> None:
     assert "ModelDeployment/m" in ready.message
 
 
+def test_what_is_refused_a_name_is_still_asked_under_the_one_that_it_has() -> None:
+    younger = deployment("a", {"model": {"source": "file:///x", "servedName": "m"}}, created=NOW)
+    before = younger.model_copy(update={"status": younger.status.model_copy(update={"model": "small"})})
+    assert summarise(before, seen(replica(M), deployments=(M, before)), NOW).model == "small"
+    assert summarise(younger, seen(replica(M), deployments=(M, younger)), NOW).model == "", "it never had one"
+
+
 def test_the_engines_own_last_lines_are_in_the_message_and_not_in_the_summary() -> None:
     status = summarise(M, seen(replica(M, ReplicaState.FAILED, failure=FAILURE), serve="DEPLOY_FAILED"), NOW)
     ready = status.condition("Ready")
