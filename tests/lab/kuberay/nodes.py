@@ -42,8 +42,17 @@ class Nodes:
         while True:
             with contextlib.suppress(Refused, *UNREACHABLE):  # the next beat is soon enough
                 for name in set(self.names) - self.silent:
-                    await self._client.merge(f"{LEASES}/{name}", {"spec": _lease(name)})
+                    await self._beat(name)
             await asyncio.sleep(_BEAT_SECONDS)
+
+    async def _beat(self, name: str) -> None:
+        """As a kubelet's: a node controller that was cut off from the API server may have taken the machine for lost meanwhile, and takes
+        nothing back by itself."""
+        await self._client.merge(f"{LEASES}/{name}", {"spec": _lease(name)})
+        node = await self._client.get(f"{NODES}/{name}")
+        ready = any(each["type"] == "Ready" and each["status"] == "True" for each in node["status"]["conditions"])
+        if not ready and name not in self.silent:
+            await self._client.merge(f"{NODES}/{name}/status", {"status": self._status()})
 
     async def silence(self, name: str) -> None:
         """It does not answer any more, and the node controller says so at once instead of 40 s later."""

@@ -115,6 +115,19 @@ def test_a_silent_machine_leaves_its_pods_as_the_node_controller_does(rays: RayC
     rays.ready("c")
 
 
+def test_a_machine_that_was_taken_for_lost_says_that_it_is_not(rays: RayClusters, knobs: InThread) -> None:
+    """As after a time in which the node controller was cut off."""
+    rays.make("c")
+    rays.ready("c")
+    machine = rays.head("c")["spec"]["nodeName"]
+    lost = {"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"}
+    headers = {"Content-Type": "application/merge-patch+json"}
+    told = rays.api.http.patch(f"/api/v1/nodes/{machine}/status", json={"status": {"conditions": [lost]}}, headers=headers)
+    assert told.status_code == 200
+    rays.until(lambda: "node.kubernetes.io/unreachable" in _taints(rays, machine), "the node controller has noticed")
+    rays.until(lambda: not _taints(rays, machine), "it is there again")
+
+
 def test_the_autoscaler_writes_as_another(rays: RayClusters, knobs: InThread) -> None:
     rays.make("c", rays.group(0), enableInTreeAutoscaling=True, autoscalerOptions={"version": "v2"})
     rays.ready("c")
