@@ -107,16 +107,10 @@ class KubeRayBackend:
         seen = watched.sight(cluster)
         if watched.kuberay_missing and seen.ray_cluster is not None:
             return Unknown(f"whether its RayCluster is still there can't be seen: {NO_KUBERAY}")
-        if seen.ray_cluster is not None and not is_protected(seen.ray_cluster):
-            try:
-                seen = await self._read_again(cluster, seen)
-            except StoreError as error:
-                return Unknown(str(error))
-        elif seen.ray_cluster is None and cluster.status.allocation is not None and not self._is_just_made(cluster):
-            try:
-                seen = await self._asked(cluster)  # another may have made it, of which the watch has not told yet
-            except StoreError as error:
-                return Unknown(str(error))
+        try:
+            seen = await self._in_doubt_asked(cluster, seen)
+        except StoreError as error:
+            return Unknown(str(error))
         now = self._clock()
         found = observation(cluster, replace(seen, complaints=await self._complaints.of(cluster, seen.pods, now)), now)
         if isinstance(found, Present):
@@ -249,6 +243,15 @@ class KubeRayBackend:
         """With the RayCluster as the API server has it now: a watch from before a change of the CRD leaves out what was not known then.
         Raises StoreError."""
         return replace(seen, ray_cluster=await companions.find(self._api, cluster, "RayCluster", ray_cluster_name(cluster)))
+
+    async def _in_doubt_asked(self, cluster: MatrixCluster, seen: Sight) -> Sight:
+        """What the watches may not have told: a field that the CRD has got since, and what another operator has made. Raises StoreError."""
+        if seen.ray_cluster is not None:
+            return seen if is_protected(seen.ray_cluster) else await self._read_again(cluster, seen)
+        if cluster.status.allocation is None or self._is_just_made(cluster):
+            return seen
+        again = await self._read_again(cluster, seen)
+        return await self._asked(cluster) if again.ray_cluster is not None else seen
 
     async def _asked(self, cluster: MatrixCluster) -> Sight:
         """What there is, as the API server answers now. Raises StoreError."""
