@@ -192,11 +192,8 @@ class KopfFeed:
         asyncio.get_running_loop().call_later(seconds, self._heard.put_nowait, kind)
 
     async def _compare(self, kind: str) -> list[Change]:
-        try:
-            changes = await self._listed(kind)
-        except StoreError as error:
-            log.warning("comparing the list of %s: %s; again in %.0f s", kind, error, COMPARE_AGAIN_SECONDS)
-            self._compare_in(COMPARE_AGAIN_SECONDS, kind)
+        changes = await self._listed_or_later(kind, kind)
+        if changes is None:
             return []
         if kind in self._comparing:
             self._comparing.discard(kind)
@@ -205,14 +202,18 @@ class KopfFeed:
         return changes
 
     async def _read(self, wanted: _CatchUp) -> list[Change]:
+        changes = await self._listed_or_later(wanted.kind, wanted)
+        wanted.read = changes is not None
+        return changes or []
+
+    async def _listed_or_later(self, kind: str, heard: str | _CatchUp) -> list[Change] | None:
+        """None if it can't be listed now: then the same is heard once more."""
         try:
-            changes = await self._listed(wanted.kind)
+            return await self._listed(kind)
         except StoreError as error:
-            log.warning("reading all of %s: %s; again in %.0f s", wanted.kind, error, COMPARE_AGAIN_SECONDS)
-            asyncio.get_running_loop().call_later(COMPARE_AGAIN_SECONDS, self._heard.put_nowait, wanted)
-            return []
-        wanted.read = True
-        return changes
+            log.warning("comparing the list of %s: %s; again in %.0f s", kind, error, COMPARE_AGAIN_SECONDS)
+            asyncio.get_running_loop().call_later(COMPARE_AGAIN_SECONDS, self._heard.put_nowait, heard)
+            return None
 
     async def _listed(self, kind: str) -> list[Change]:
         """All of a kind. Of several namespaces the lists are of different moments, of which the first is safe: nothing that comes
